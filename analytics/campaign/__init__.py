@@ -1,0 +1,1 @@
+"""Many sites, one story (used by the pan-European centre)."""

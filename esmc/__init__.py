@@ -1,0 +1,1 @@
+"""The pan-European centre."""

@@ -1,0 +1,1 @@
+"""What the programs stand on: settings, embedded servers, supervisor, logs."""

@@ -1,0 +1,222 @@
+"""The unit of flow: a block, one row per device and time in numpy columns; and its bytes on the bus.
+
+Byte form, version 1, little-endian: magic "GSMC", version u8, schema u8, provenance u8, 0 u8, rows u32,
+columns u32, length of the text part u32, CRC-32 of everything after this field u32; then the text part (JSON:
+column names, link, peer), zero bytes up to a multiple of 8, then the arrays one after the other: time_ns i8[n],
+received_ns i8[n], time_error_ns i8[n], sequence i8[n], values f8[n, c], device i4[n], quality u4[n].
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from model.device import Provenance
+from model.errors import DecodeError
+
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+U32 = npt.NDArray[np.uint32]
+F64 = npt.NDArray[np.float64]
+
+UNKNOWN_TIME_ERROR_NS = -1
+NO_SEQUENCE = -1
+MAX_ROWS = 200_000
+MAX_COLUMNS = 1_024
+
+METER_COLUMNS = (
+    "energy_import_wh",
+    "energy_export_wh",
+    "power_w",
+    "reactive_power_var",
+    "voltage_l1_v",
+    "voltage_l2_v",
+    "voltage_l3_v",
+    "current_l1_a",
+    "current_l2_a",
+    "current_l3_a",
+    "frequency_hz",
+)
+
+
+class Schema(IntEnum):
+    """What the columns of a block mean."""
+
+    METER = 1  # METER_COLUMNS, one row per reading
+    PHASOR = 2  # phasor_columns(...), one row per frame of a PMU
+
+
+class Quality:
+    """Bits of `Block.quality`. For phasors the low 16 bits are the STAT word of IEEE C37.118.2 as sent (15-14 data
+    error, 13 not in sync, ...), bits 16-23 the time-quality byte of FRACSEC; the higher flags are ours."""
+
+    STAT_MASK = 0x0000_FFFF
+    TIME_QUALITY_SHIFT = 16
+    OUT_OF_WINDOW = 1 << 24  # stamp too far from the receiver's clock (recorded times kept on purpose)
+    SHIFTED_TIME = 1 << 25  # stamp moved to now by a replay
+
+
+def phasor_columns(phasors: int, analogs: int = 0, digitals: int = 0) -> tuple[str, ...]:
+    """Columns of a PHASOR block; magnitudes in V or A as the device's channel says, angles in rad, -pi..pi."""
+    names = ["frequency_hz", "rocof_hz_per_s"]
+    for i in range(phasors):
+        names += [f"magnitude_{i}", f"angle_{i}_rad"]
+    names += [f"analog_{i}" for i in range(analogs)]
+    names += [f"digital_{i}" for i in range(digitals)]
+    return tuple(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a block came in: link ("mqtt", "c37.118", "replay"), the peer's address or topic, and its provenance."""
+
+    link: str
+    peer: str
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A columnar batch. All arrays have one entry per row (shape (n,), values (n, columns)); missing values are NaN."""
+
+    schema: Schema
+    columns: tuple[str, ...]
+    origin: Origin
+    device: I32
+    time_ns: I64
+    received_ns: I64
+    time_error_ns: I64
+    sequence: I64
+    quality: U32
+    values: F64
+
+    def __post_init__(self) -> None:
+        rows = len(self.time_ns)
+        shapes = {
+            a.shape
+            for a in (self.device, self.time_ns, self.received_ns, self.time_error_ns, self.sequence, self.quality)
+        }
+        if shapes != {(rows,)} or self.values.shape != (rows, len(self.columns)):
+            raise ValueError(
+                f"block arrays of {rows} rows and {len(self.columns)} columns disagree: {shapes}, {self.values.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+    def column(self, name: str) -> F64:
+        """One column by name, shape (n,)."""
+        return self.values[:, self.columns.index(name)]
+
+    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Block:
+        """The chosen rows as a new block."""
+        return replace(
+            self,
+            device=self.device[rows],
+            time_ns=self.time_ns[rows],
+            received_ns=self.received_ns[rows],
+            time_error_ns=self.time_error_ns[rows],
+            sequence=self.sequence[rows],
+            quality=self.quality[rows],
+            values=self.values[rows],
+        )
+
+
+def concatenate(blocks: Sequence[Block]) -> Block:
+    """One block of several with the same schema, columns and origin, in the order given."""
+    first = blocks[0]
+    if any(b.columns != first.columns or b.schema != first.schema or b.origin != first.origin for b in blocks):
+        raise ValueError("blocks of different schema, columns or origin do not concatenate")
+    return replace(
+        first,
+        device=np.concatenate([b.device for b in blocks]),
+        time_ns=np.concatenate([b.time_ns for b in blocks]),
+        received_ns=np.concatenate([b.received_ns for b in blocks]),
+        time_error_ns=np.concatenate([b.time_error_ns for b in blocks]),
+        sequence=np.concatenate([b.sequence for b in blocks]),
+        quality=np.concatenate([b.quality for b in blocks]),
+        values=np.concatenate([b.values for b in blocks]),
+    )
+
+
+MAGIC = b"GSMC"
+VERSION = 1
+_HEADER = struct.Struct("<4sBBBBIIII")
+_PROVENANCES = tuple(Provenance)
+
+
+def encode_block(block: Block) -> bytes:
+    """Bytes of a block (module docstring has the layout)."""
+    text = json.dumps({"columns": block.columns, "link": block.origin.link, "peer": block.origin.peer}).encode()
+    text += b" " * (-(_HEADER.size + len(text)) % 8)
+    parts = [
+        text,
+        block.time_ns.astype("<i8").tobytes(),
+        block.received_ns.astype("<i8").tobytes(),
+        block.time_error_ns.astype("<i8").tobytes(),
+        block.sequence.astype("<i8").tobytes(),
+        block.values.astype("<f8").tobytes(),
+        block.device.astype("<i4").tobytes(),
+        block.quality.astype("<u4").tobytes(),
+    ]
+    body = b"".join(parts)
+    provenance = _PROVENANCES.index(block.origin.provenance)
+    header = _HEADER.pack(
+        MAGIC, VERSION, block.schema, provenance, 0, len(block), len(block.columns), len(text), zlib.crc32(body)
+    )
+    return header + body
+
+
+def decode_block(data: bytes) -> Block:
+    """Block of bytes; the arrays are read-only views of `data`. Raises DecodeError, never anything else."""
+    if len(data) < _HEADER.size:
+        raise DecodeError("truncated", "length of a block", len(data), f">= {_HEADER.size} bytes")
+    magic, version, schema, provenance, _, rows, columns, text_length, crc = _HEADER.unpack_from(data)
+    if magic != MAGIC or version != VERSION:
+        raise DecodeError("version", "magic and version of a block", f"{magic!r} {version}", f"{MAGIC!r} {VERSION}")
+    if rows > MAX_ROWS or columns > MAX_COLUMNS or provenance >= len(_PROVENANCES) or schema not in Schema:
+        raise DecodeError(
+            "header", "rows, columns, provenance, schema", (rows, columns, provenance, schema), "values within bounds"
+        )
+    size = _HEADER.size + text_length + rows * (4 * 8 + 8 * columns + 4 + 4)
+    if len(data) != size:
+        raise DecodeError("size", "length of a block", len(data), f"{size} bytes")
+    found = zlib.crc32(memoryview(data)[_HEADER.size :])
+    if found != crc:
+        raise DecodeError("crc", "CRC-32 of a block", f"{found:#010x}", f"{crc:#010x}")
+    names, origin = _decode_text(data[_HEADER.size : _HEADER.size + text_length], columns, _PROVENANCES[provenance])
+    return _decode_arrays(data, _HEADER.size + text_length, Schema(schema), names, origin, rows)
+
+
+def _decode_text(text: bytes, columns: int, provenance: Provenance) -> tuple[tuple[str, ...], Origin]:
+    try:
+        fields = json.loads(text)
+        names = tuple(str(name) for name in fields["columns"])
+        origin = Origin(str(fields["link"]), str(fields["peer"]), provenance)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DecodeError("text", "text part of a block", text[:40], "JSON with columns, link, peer") from error
+    if len(names) != columns:
+        raise DecodeError("text", "number of column names", len(names), columns)
+    return names, origin
+
+
+def _decode_arrays(
+    data: bytes, offset: int, schema: Schema, names: tuple[str, ...], origin: Origin, rows: int
+) -> Block:
+    longs: list[I64] = []
+    for _ in range(4):
+        longs.append(np.frombuffer(data, "<i8", rows, offset))
+        offset += 8 * rows
+    values = np.frombuffer(data, "<f8", rows * len(names), offset).reshape(rows, len(names))
+    offset += values.nbytes
+    device = np.frombuffer(data, "<i4", rows, offset)
+    quality = np.frombuffer(data, "<u4", rows, offset + device.nbytes)
+    time_ns, received_ns, time_error_ns, sequence = longs
+    return Block(schema, names, origin, device, time_ns, received_ns, time_error_ns, sequence, quality, values)

@@ -1,0 +1,1 @@
+"""The software NORM: a simulated meter with a phasor unit, speaking the real protocols."""

@@ -1,0 +1,1 @@
+"""What analysts do: commands that check the role and write the audit in one transaction."""

@@ -1,0 +1,1 @@
+"""Breakout Gateway: links to devices."""

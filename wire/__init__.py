@@ -1,0 +1,1 @@
+"""Codecs: bytes to blocks and events and back; pure, no I/O."""
