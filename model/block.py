@@ -1,7 +1,7 @@
 """The unit of flow: a block, one row per device and time in numpy columns; and its bytes on the bus.
 
 Byte form, version 1, little-endian: magic "GSMC", version u8, schema u8, provenance u8, 0 u8, rows u32,
-columns u32, length of the text part u32, CRC-32 of everything after this field u32; then the text part (JSON:
+columns u32, length of the text part u32, CRC-32 of all other bytes u32; then the text part (JSON:
 column names, link, peer), zero bytes up to a multiple of 8, then the arrays one after the other: time_ns i8[n],
 received_ns i8[n], time_error_ns i8[n], sequence i8[n], values f8[n, c], device i4[n], quality u4[n].
 """
@@ -148,14 +148,17 @@ def concatenate(blocks: Sequence[Block]) -> Block:
 
 MAGIC = b"GSMC"
 VERSION = 1
-_HEADER = struct.Struct("<4sBBBBIIII")
+_HEADER = struct.Struct("<4sBBBBIII")
+_CRC = struct.Struct("<I")
+_PREFIX = _HEADER.size + _CRC.size
+_SCHEMAS = frozenset(int(schema) for schema in Schema)
 _PROVENANCES = tuple(Provenance)
 
 
 def encode_block(block: Block) -> bytes:
     """Bytes of a block (module docstring has the layout)."""
     text = json.dumps({"columns": block.columns, "link": block.origin.link, "peer": block.origin.peer}).encode()
-    text += b" " * (-(_HEADER.size + len(text)) % 8)
+    text += b" " * (-(_PREFIX + len(text)) % 8)
     parts = [
         text,
         block.time_ns.astype("<i8").tobytes(),
@@ -168,31 +171,33 @@ def encode_block(block: Block) -> bytes:
     ]
     body = b"".join(parts)
     provenance = _PROVENANCES.index(block.origin.provenance)
-    header = _HEADER.pack(
-        MAGIC, VERSION, block.schema, provenance, 0, len(block), len(block.columns), len(text), zlib.crc32(body)
-    )
-    return header + body
+    header = _HEADER.pack(MAGIC, VERSION, block.schema, provenance, 0, len(block), len(block.columns), len(text))
+    return header + _CRC.pack(zlib.crc32(body, zlib.crc32(header))) + body
 
 
 def decode_block(data: bytes) -> Block:
     """Block of bytes; the arrays are read-only views of `data`. Raises DecodeError, never anything else."""
-    if len(data) < _HEADER.size:
-        raise DecodeError("truncated", "length of a block", len(data), f">= {_HEADER.size} bytes")
-    magic, version, schema, provenance, _, rows, columns, text_length, crc = _HEADER.unpack_from(data)
+    if len(data) < _PREFIX:
+        raise DecodeError("truncated", "length of a block", len(data), f">= {_PREFIX} bytes")
+    magic, version, schema, provenance, _, rows, columns, text_length = _HEADER.unpack_from(data)
     if magic != MAGIC or version != VERSION:
         raise DecodeError("version", "magic and version of a block", f"{magic!r} {version}", f"{MAGIC!r} {VERSION}")
-    if rows > MAX_ROWS or columns > MAX_COLUMNS or provenance >= len(_PROVENANCES) or schema not in Schema:
-        raise DecodeError(
-            "header", "rows, columns, provenance, schema", (rows, columns, provenance, schema), "values within bounds"
-        )
-    size = _HEADER.size + text_length + rows * (4 * 8 + 8 * columns + 4 + 4)
+    if rows > MAX_ROWS or columns > MAX_COLUMNS or provenance >= len(_PROVENANCES) or schema not in _SCHEMAS:
+        found = (rows, columns, provenance, schema)
+        raise DecodeError("header", "rows, columns, provenance and schema of a block", found, "values within bounds")
+    size = _PREFIX + text_length + rows * (4 * 8 + 8 * columns + 4 + 4)
     if len(data) != size:
         raise DecodeError("size", "length of a block", len(data), f"{size} bytes")
-    found = zlib.crc32(memoryview(data)[_HEADER.size :])
-    if found != crc:
-        raise DecodeError("crc", "CRC-32 of a block", f"{found:#010x}", f"{crc:#010x}")
-    names, origin = _decode_text(data[_HEADER.size : _HEADER.size + text_length], columns, _PROVENANCES[provenance])
-    return _decode_arrays(data, _HEADER.size + text_length, Schema(schema), names, origin, rows)
+    _check_crc(data)
+    names, origin = _decode_text(data[_PREFIX : _PREFIX + text_length], columns, _PROVENANCES[provenance])
+    return _decode_arrays(data, _PREFIX + text_length, Schema(schema), names, origin, rows)
+
+
+def _check_crc(data: bytes) -> None:
+    (expected,) = _CRC.unpack_from(data, _HEADER.size)
+    found = zlib.crc32(memoryview(data)[_PREFIX:], zlib.crc32(data[: _HEADER.size]))
+    if found != expected:
+        raise DecodeError("crc", "CRC-32 of a block", f"{found:#010x}", f"{expected:#010x}")
 
 
 def _decode_text(text: bytes, columns: int, provenance: Provenance) -> tuple[tuple[str, ...], Origin]:

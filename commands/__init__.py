@@ -1,0 +1,1 @@
+"""What `app.py` can do: each file wires rooms together for one group of commands; no logic of its own."""
