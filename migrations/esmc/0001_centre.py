@@ -1,4 +1,4 @@
-"""The pan-European centre: members, TAXII collections, what arrived, campaigns, early alerts and their acknowledgements.
+"""The pan-European centre: members, TAXII collections, what arrived, campaigns, early alerts, acknowledgements.
 
 Plain tables only: the centre keeps cases, never series, so the same statements run on every edition.
 """
@@ -46,7 +46,7 @@ MEMBERS = (
 )
 
 # The row of a collection is its writer's lock: whoever adds objects updates `last_added` first and holds the row until
-# the commit, so that `date_added` rises in commit order. `is_first` and `is_last` mark versions; both are kept on write.
+# the commit, so that `date_added` rises in commit order. `is_first` and `is_last` mark versions, kept on write.
 TAXII = (
     """
     CREATE TABLE taxii_collections (
