@@ -12,15 +12,12 @@ from model.advice import Advice
 from model.finding import FindingKind, Severity
 from model.marking import Tlp
 
-COLUMNS = (
-    "advice_id, title, text, kind, severity, technique, members, first_seen, published, marking, received, acknowledged"
-)
-
 
 def add(conn: Connection, advice: Advice, body: bytes, token: str) -> bool:
     """Store an alert or its newer version; False if this version, or a newer one, was there already."""
     query = text(
-        f"INSERT INTO inbox ({COLUMNS}, body, token) VALUES (:advice_id, :title, :text, :kind, :severity, :technique, "
+        "INSERT INTO inbox (advice_id, title, text, kind, severity, technique, members, first_seen, published, marking, "
+        "received, acknowledged, body, token) VALUES (:advice_id, :title, :text, :kind, :severity, :technique, "
         ":members, :first_seen, :published, :marking, :received, NULL, :body, :token) "
         "ON CONFLICT (advice_id) DO UPDATE SET title = excluded.title, text = excluded.text, kind = excluded.kind, "
         "severity = excluded.severity, technique = excluded.technique, members = excluded.members, "
@@ -35,20 +32,20 @@ def add(conn: Connection, advice: Advice, body: bytes, token: str) -> bool:
 
 def all(conn: Connection, limit: int = 200) -> list[Advice]:  # noqa: A001  reads as advice.all(conn)
     """The newest advice first."""
-    query = text(f"SELECT {COLUMNS} FROM inbox ORDER BY published DESC LIMIT :limit")
+    query = text("SELECT * FROM inbox ORDER BY published DESC LIMIT :limit")
     return [_advice(row) for row in conn.execute(query, {"limit": limit})]
 
 
 def get(conn: Connection, advice_id: UUID) -> Advice | None:
     """One piece of advice."""
-    query = text(f"SELECT {COLUMNS} FROM inbox WHERE advice_id = :id")
+    query = text("SELECT * FROM inbox WHERE advice_id = :id")
     row = conn.execute(query, {"id": advice_id}).one_or_none()
     return None if row is None else _advice(row)
 
 
 def unacknowledged(conn: Connection) -> list[Advice]:
     """Advice whose receipt the ESMC has not confirmed yet, oldest first."""
-    query = text(f"SELECT {COLUMNS} FROM inbox WHERE acknowledged IS NULL ORDER BY published")
+    query = text("SELECT * FROM inbox WHERE acknowledged IS NULL ORDER BY published")
     return [_advice(row) for row in conn.execute(query)]
 
 
@@ -73,6 +70,6 @@ def polled(conn: Connection, peer: str, added_after: str, now: datetime, error: 
 
 
 def _advice(row: Any) -> Advice:
-    fields = dict(row._mapping)
+    fields = {name: row._mapping[name] for name in Advice.__slots__}
     fields |= {"kind": FindingKind(row.kind), "severity": Severity(row.severity), "marking": Tlp(row.marking)}
     return Advice(**fields)

@@ -44,18 +44,13 @@ class Lag:
     last_completed: datetime | None
 
 
-COLUMNS = (
-    "outbox_id, peer, number, kind, incident_id, body, created, state, attempts, last_error, next_attempt, completed"
-)
-
-
 def enqueue(conn: Connection, peer: str, kind: str, incident_id: UUID | None, body: bytes, now: datetime) -> Parcel:
     """Freeze bytes for a peer in the caller's transaction; numbers rise by one in commit order."""
     conn.execute(text("SELECT pg_advisory_xact_lock(hashtext('outbox'), hashtext(:peer))"), {"peer": peer})
     query = text(
         "INSERT INTO outbox (peer, number, kind, incident_id, body, created, state, next_attempt) "
         "SELECT :peer, coalesce(max(number), 0) + 1, :kind, :incident_id, :body, :now, 'waiting', :now "
-        f"FROM outbox WHERE peer = :peer RETURNING {COLUMNS}"
+        "FROM outbox WHERE peer = :peer RETURNING *"
     )
     values = {"peer": peer, "kind": kind, "incident_id": incident_id, "body": body, "now": now}
     return _parcel(conn.execute(query, values).one())
@@ -64,14 +59,14 @@ def enqueue(conn: Connection, peer: str, kind: str, incident_id: UUID | None, bo
 def waiting(conn: Connection, peer: str, limit: int = 100) -> list[Parcel]:
     """Parcels that have not arrived, in the order of their numbers."""
     query = text(
-        f"SELECT {COLUMNS} FROM outbox WHERE peer = :peer AND state IN ('waiting', 'sent') ORDER BY number LIMIT :limit"
+        "SELECT * FROM outbox WHERE peer = :peer AND state IN ('waiting', 'sent') ORDER BY number LIMIT :limit"
     )
     return [_parcel(row) for row in conn.execute(query, {"peer": peer, "limit": limit})]
 
 
 def latest(conn: Connection, incident_id: UUID) -> Parcel | None:
     """What was last frozen of an incident."""
-    query = text(f"SELECT {COLUMNS} FROM outbox WHERE incident_id = :id ORDER BY outbox_id DESC LIMIT 1")
+    query = text("SELECT * FROM outbox WHERE incident_id = :id ORDER BY outbox_id DESC LIMIT 1")
     row = conn.execute(query, {"id": incident_id}).one_or_none()
     return None if row is None else _parcel(row)
 
@@ -141,7 +136,7 @@ def lag(conn: Connection) -> list[Lag]:
 
 def recent(conn: Connection, limit: int = 100) -> list[Parcel]:
     """The newest parcels, for the page about sharing."""
-    query = text(f"SELECT {COLUMNS} FROM outbox ORDER BY outbox_id DESC LIMIT :limit")
+    query = text("SELECT * FROM outbox ORDER BY outbox_id DESC LIMIT :limit")
     return [_parcel(row) for row in conn.execute(query, {"limit": limit})]
 
 
