@@ -1,0 +1,86 @@
+"""Series tables, split by day: a hypertable where TimescaleDB is at hand, else RANGE partitions of plain PostgreSQL.
+
+On plain PostgreSQL the function `series_partition(series, day)` makes a day's partition; ingest calls it for days it
+meets, retention calls it ahead of time. The default partition catches what has no partition yet and should be empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+PARTITION_MAKER = """
+CREATE FUNCTION series_partition(series text, day date) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    part  text := format('%s_%s', series, to_char(day, 'YYYYMMDD'));
+    lower timestamptz := day::timestamp AT TIME ZONE 'UTC';
+    upper timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+BEGIN
+    IF to_regclass(part) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('series_partition'), hashtext(series));
+    IF to_regclass(part) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    -- ATTACH locks the parent weakly (SHARE UPDATE EXCLUSIVE); PARTITION OF would stop all readers and writers.
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, series);
+    EXECUTE format('WITH moved AS (DELETE FROM %I WHERE time >= %L AND time < %L RETURNING *) '
+                   'INSERT INTO %I SELECT * FROM moved', series || '_default', lower, upper, part);
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', series, part, lower, upper);
+    RETURN true;
+END $$
+"""
+
+
+def prepare_edition() -> None:
+    """Create the extension where it is available and preloaded, else the partition maker. Once per branch, first."""
+    connection = op.get_bind()
+    usable = connection.scalar(
+        sa.text(
+            "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') AND 'timescaledb' = "
+            "ANY (regexp_split_to_array(current_setting('shared_preload_libraries', true), '[ ,\"]+'))"
+        )
+    )
+    if usable:
+        op.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    if not has_timescaledb():
+        op.execute(PARTITION_MAKER)
+
+
+def remove_edition() -> None:
+    """Take back `prepare_edition`. The extension stays: it may have been there before, and others may use it."""
+    op.execute("DROP FUNCTION IF EXISTS series_partition(text, date)")
+
+
+def has_timescaledb() -> bool:
+    """Whether the extension exists in this database; the preloaded library alone does not count."""
+    query = sa.text("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')")
+    return bool(op.get_bind().scalar(query))
+
+
+def create_series(name: str, columns: str, key: Sequence[str]) -> None:
+    """A table split by UTC day of its column `time`, unique by `key` (which contains `time`), with BRIN on `time`.
+
+    `columns` is the inside of CREATE TABLE. BRIN serves questions about the whole fleet, the unique index those about
+    one device; nothing else is indexed, because indexes are most of the cost of storing.
+    """
+    if "time" not in key:
+        raise ValueError(f"key {key} of series {name} lacks 'time', by which the table is split")
+    if has_timescaledb():
+        op.execute(f"CREATE TABLE {name} ({columns})")
+        op.execute(
+            f"SELECT create_hypertable('{name}', by_range('time', INTERVAL '1 day'), create_default_indexes => false)"
+        )
+    else:
+        op.execute(f"CREATE TABLE {name} ({columns}) PARTITION BY RANGE (time)")
+        op.execute(f"CREATE TABLE {name}_default PARTITION OF {name} DEFAULT")
+    op.execute(f"CREATE UNIQUE INDEX {name}_key ON {name} ({', '.join(key)})")
+    op.execute(f"CREATE INDEX {name}_time ON {name} USING brin (time) WITH (pages_per_range = 32)")
+
+
+def drop_series(name: str) -> None:
+    """The table with all its partitions or chunks."""
+    op.execute(f"DROP TABLE {name}")
