@@ -2,8 +2,8 @@
 
     python -I host/child.py --parent 4711 --signal INT [--user 65534 | --mapped 65534] -- program arguments…
 
-A short step between fork and exec, as its own process: the kernel sends the signal when the parent's starting thread ends,
-even by SIGKILL (prctl PR_SET_PDEATHSIG), and code between fork and exec of a threaded Python would not be safe.
+A short step between fork and exec, as its own process: the kernel sends the signal when the parent's starting thread
+ends, even by SIGKILL (prctl PR_SET_PDEATHSIG); code between fork and exec of a threaded Python would not be safe.
 `--user` takes another user id for good. `--mapped` keeps the rights of the own id but shows another one inside a user
 namespace: PostgreSQL refuses user id 0, and folders below a closed parent (as /root) stay reachable that way.
 Standard library only: it starts in about 15 ms.
@@ -23,7 +23,7 @@ _CLONE_NEWUSER = 0x10000000  # linux/sched.h
 
 
 def main(arguments: list[str]) -> None:
-    """Give up rights, tie the life to the parent's, become the program. Ends with exit code 1 and one line on stderr."""
+    """Give up rights, tie the life to the parent's, become the program; else exit code 1 and one line on stderr."""
     options = _options(arguments)
     libc = ctypes.CDLL(None, use_errno=True)
     if options.mapped is not None:

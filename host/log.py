@@ -8,19 +8,20 @@ from typing import Any
 
 import orjson
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 _FORBIDDEN = frozenset({"body", "payload", "password", "secret", "token", "key", "cookie", "bytes"})
 
 
 def configure(component: str, site: str, level: int = logging.INFO) -> None:
-    """Set up logging of this process; every line then carries `component` and `site`. Libraries' logs from warnings on."""
+    """Set up logging of this process; every line carries `component` and `site`. Libraries' logs from warnings on."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(component=component, site=site)
     common: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         _without_contents,
     ]
     structlog.configure(

