@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from model.device import Provenance
+from model.errors import Conflict
 from model.finding import FindingKind, Severity
 from model.incident import Status
 
@@ -217,3 +218,70 @@ def assignees(conn: Connection) -> list[str]:
     """Account names that can work on incidents here, in order."""
     sql = "SELECT name FROM accounts WHERE role IN ('analyst', 'operator') AND NOT disabled ORDER BY name"
     return list(conn.execute(text(sql)).scalars())
+
+
+def assign(conn: Connection, incident_id: UUID, version: int, to: str, actor: str, reason: str) -> int:
+    """Give an incident to `to` ("" for nobody), with its line of history; returns the new version.
+
+    Conflict if somebody changed the incident since `version`, or if nobody of that name can work on incidents.
+    """
+    if to and to not in assignees(conn):
+        raise Conflict(f"nobody named {to!r} works on incidents here, choose one of: {', '.join(assignees(conn))}")
+    before = _hold(conn, incident_id, version)
+    conn.execute(
+        text("UPDATE incidents SET assignee = :to, changed = now(), version = version + 1 WHERE incident_id = :id"),
+        {"to": to, "id": incident_id},
+    )
+    _history(conn, incident_id, actor, "assigned", before, to, reason)
+    return version + 1
+
+
+def note(conn: Connection, incident_id: UUID, actor: str, words: str) -> None:
+    """Add a note to the history of an incident; notes of two people never collide, so no version is asked for."""
+    found = conn.execute(
+        text("UPDATE incidents SET changed = now() WHERE incident_id = :id RETURNING number"), {"id": incident_id}
+    ).first()
+    if found is None:
+        raise Conflict("this incident does not exist any more")
+    _history(conn, incident_id, actor, "note", "", "", words)
+
+
+def _hold(conn: Connection, incident_id: UUID, version: int) -> str:
+    """Lock an incident of this version and return its assignee; Conflict says who changed it meanwhile."""
+    row = conn.execute(
+        text("SELECT version, assignee FROM incidents WHERE incident_id = :id FOR UPDATE"), {"id": incident_id}
+    ).first()
+    if row is None:
+        raise Conflict("this incident does not exist any more")
+    if row.version != version:
+        raise Conflict(changed_meanwhile(conn, incident_id))
+    return str(row.assignee)
+
+
+def changed_meanwhile(conn: Connection, incident_id: UUID) -> str:
+    """One sentence on the last change of an incident, for whoever came second."""
+    row = conn.execute(
+        text(
+            "SELECT actor, action, after, at FROM incident_history WHERE incident_id = :id ORDER BY entry DESC LIMIT 1"
+        ),
+        {"id": incident_id},
+    ).first()
+    if row is None:
+        return "somebody else changed this incident first; look at it again and repeat your step if it still fits"
+    what = f"{row.action} → {row.after}" if row.after else row.action
+    return (
+        f"{row.actor} changed this incident first ({what}, {row.at:%H:%M:%S} UTC);"
+        " your step was not saved. Look at it again and repeat it if it still fits"
+    )
+
+
+def _history(
+    conn: Connection, incident_id: UUID, actor: str, action: str, before: str, after: str, reason: str
+) -> None:
+    conn.execute(
+        text(
+            "INSERT INTO incident_history (incident_id, at, actor, action, before, after, reason)"
+            " VALUES (:id, now(), :actor, :action, :before, :after, :reason)"
+        ),
+        {"id": incident_id, "actor": actor, "action": action, "before": before, "after": after, "reason": reason},
+    )
