@@ -1,0 +1,169 @@
+"""DATA frames of one stream, many at once: bytes to blocks and back.
+
+A DATA frame does not describe itself: `DataLayout` is built from the configuration of the same connection and IDCODE.
+Neighbouring PMUs of one shape form a run and become one block, frame after frame, PMU after PMU.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.block import (
+    F64,
+    I32,
+    I64,
+    NO_SEQUENCE,
+    Block,
+    Origin,
+    Quality,
+    Schema,
+    phasor_columns,
+)
+from model.errors import DecodeError
+from model.time import NS_PER_S
+from wire.c37118.configuration import Configuration
+from wire.c37118.fields import (
+    Complex,
+    Raw,
+    Run,
+    find_runs,
+    pmu_type,
+    read_analogs,
+    read_frequencies,
+    read_phasors,
+    time_errors_ns,
+    write_frequency,
+    write_phasors,
+    write_rest,
+)
+from wire.c37118.frames import COUNT_MASK, MAX_SIZE, SYNC_BYTE, U8, U16, crc_of_many
+
+
+class DataLayout:
+    """How the DATA frames of one configuration lie in memory. `size` is the length of each in bytes."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self.runs = find_runs(configuration.pmus)
+        fields = [("sync", ">u2"), ("size", ">u2"), ("idcode", ">u2"), ("soc", ">u4"), ("fracsec", ">u4")]
+        bodies = [(f"run_{i}", pmu_type(run), (len(run.pmus),)) for i, run in enumerate(self.runs)]
+        self._type = np.dtype([*fields, *bodies, ("chk", ">u2")])
+        self.size = self._type.itemsize
+        if self.size > MAX_SIZE:
+            raise DecodeError("size", "DATA frame of this configuration", self.size, f"<= {MAX_SIZE} bytes")
+
+    def decode(self, frames: bytes, devices: I32, received_ns: I64 | int, origin: Origin) -> list[Block]:
+        """Blocks of DATA frames laid end to end, one block per run.
+
+        frames: n frames of `size` bytes each, whose CHK is right; devices: index per PMU of the configuration;
+        received_ns: one for all or one per frame. Frequencies in Hz, ROCOF in Hz/s, magnitudes in V or A, angles in
+        rad, absent values NaN. Raises DecodeError (size, idcode) when a frame is not of this stream.
+        """
+        raw = self._view(frames)
+        time_ns = _times(raw, self.configuration.time_base)
+        time_quality = (raw["fracsec"] >> 24).astype(np.uint8)
+        received = np.broadcast_to(np.asarray(received_ns, np.int64), time_ns.shape)
+        return [
+            _block(raw[f"run_{i}"], run, time_ns, time_quality, received, devices, origin)
+            for i, run in enumerate(self.runs)
+        ]
+
+    def stats(self, frames: bytes) -> U16:
+        """STAT words, shape (frames, pmus): a look before decoding."""
+        raw = self._view(frames)
+        return np.concatenate([raw[f"run_{i}"]["stat"] for i in range(len(self.runs))], axis=1).astype(np.uint16)
+
+    def times_ns(self, frames: bytes) -> I64:
+        """Stamps of the frames, shape (n,)."""
+        return _times(self._view(frames), self.configuration.time_base)
+
+    def _view(self, frames: bytes) -> Raw:
+        if len(frames) % self.size:
+            raise DecodeError("size", "length of DATA frames", len(frames), f"a multiple of {self.size} bytes")
+        raw: Raw = np.frombuffer(frames, self._type)
+        wrong = (raw["size"] != self.size) | (raw["idcode"] != self.configuration.idcode)
+        if wrong.any():
+            first = raw[wrong.argmax()]
+            expected = f"{self.size} bytes, {self.configuration.idcode}"
+            found = f"{first['size']} bytes, {first['idcode']}"
+            raise DecodeError("size", "FRAMESIZE and IDCODE of a DATA frame", found, expected)
+        return raw
+
+    def encode(
+        self,
+        time_ns: I64,
+        stat: U16,
+        phasors: Complex,
+        frequency_hz: F64,
+        rocof_hz_per_s: F64,
+        *,
+        analogs: F64 | None = None,
+        digitals: U16 | None = None,
+        time_quality: int = 0,
+    ) -> list[bytes]:
+        """DATA frames. Shapes: time (n,), stat, frequency and ROCOF (n, pmus), phasors (n, pmus, channels) complex rms
+        in V or A, analogs and digitals (n, pmus, channels). PMUs with fewer channels use the first ones; NaN: absent.
+        """
+        base = self.configuration.time_base
+        raw: Raw = np.zeros(len(time_ns), self._type)
+        soc, rest = np.divmod(np.asarray(time_ns, np.int64), NS_PER_S)
+        count = (rest * base + NS_PER_S // 2) // NS_PER_S
+        carry = count >= base
+        raw["sync"] = SYNC_BYTE << 8 | self.configuration.version
+        raw["size"] = self.size
+        raw["idcode"] = self.configuration.idcode
+        raw["soc"] = soc + carry
+        raw["fracsec"] = np.where(carry, 0, count) | time_quality << 24
+        for i, run in enumerate(self.runs):
+            chosen = slice(run.first, run.first + len(run.pmus))
+            target = raw[f"run_{i}"]
+            target["stat"] = stat[:, chosen]
+            write_phasors(target, run, phasors[:, chosen])
+            write_frequency(target, run, frequency_hz[:, chosen], rocof_hz_per_s[:, chosen])
+            write_rest(target, run, analogs, digitals, chosen)
+        rows: U8 = raw.view(np.uint8).reshape(len(raw), self.size)
+        raw["chk"] = crc_of_many(rows[:, :-2])
+        data = raw.tobytes()
+        return [data[start : start + self.size] for start in range(0, len(data), self.size)]
+
+
+def encode_data(
+    configuration: Configuration, time_ns: I64, stat: U16, phasors: Complex, frequency_hz: F64, rocof_hz_per_s: F64
+) -> list[bytes]:
+    """DATA frames of one configuration; `DataLayout.encode` has the shapes. Keep a DataLayout when encoding often."""
+    return DataLayout(configuration).encode(time_ns, stat, phasors, frequency_hz, rocof_hz_per_s)
+
+
+def _times(raw: Raw, time_base: int) -> I64:
+    count = (raw["fracsec"] & COUNT_MASK).astype(np.int64)
+    return raw["soc"].astype(np.int64) * NS_PER_S + (count * NS_PER_S + time_base // 2) // time_base
+
+
+def _block(raw: Raw, run: Run, time_ns: I64, time_quality: U8, received_ns: I64, devices: I32, origin: Origin) -> Block:
+    frames, pmus = len(time_ns), len(run.pmus)
+    phasors, analogs, digitals = run.counts
+    columns = phasor_columns(phasors, analogs, digitals)
+    values = np.empty((frames, pmus, len(columns)))
+    stat = raw["stat"].astype(np.uint16)
+    message_quality = time_quality.astype(np.uint32) << np.uint32(Quality.TIME_QUALITY_SHIFT)
+    quality = stat.astype(np.uint32) | message_quality[:, None]
+    with np.errstate(invalid="ignore", over="ignore"):
+        values[..., :2] = read_frequencies(raw["frequency"], run)
+        magnitude, angle_rad = read_phasors(raw["phasors"], run)
+        values[..., 2 : 2 + 2 * phasors : 2] = magnitude
+        values[..., 3 : 3 + 2 * phasors : 2] = angle_rad
+        values[..., 2 + 2 * phasors : 2 + 2 * phasors + analogs] = read_analogs(raw["analogs"], run)
+        values[..., 2 + 2 * phasors + analogs :] = raw["digitals"]
+        values[~np.isfinite(values)] = np.nan
+    return Block(
+        schema=Schema.PHASOR,
+        columns=columns,
+        origin=origin,
+        device=np.tile(devices[run.first : run.first + pmus], frames).astype(np.int32),
+        time_ns=np.repeat(time_ns, pmus),
+        received_ns=np.repeat(received_ns, pmus),
+        time_error_ns=time_errors_ns(stat, time_quality[:, None]).ravel(),
+        sequence=np.full(frames * pmus, NO_SEQUENCE, np.int64),
+        quality=quality.ravel(),
+        values=values.reshape(frames * pmus, len(columns)),
+    )
