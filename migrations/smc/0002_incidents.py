@@ -1,4 +1,4 @@
-"""What one operator's centre makes of it: findings, incidents, decisions, duties, and its letters to and from Europe."""
+"""What one operator's centre makes of it: findings, incidents, decisions, duties, letters to and from Europe."""
 
 from __future__ import annotations
 
