@@ -36,8 +36,9 @@ def main(arguments: list[str]) -> None:
     _checked(libc.prctl(_PR_SET_PDEATHSIG, signal.Signals[f"SIG{options.signal}"]), "prctl")
     if os.getppid() != options.parent:
         sys.exit("the parent ended before its child was ready")
-    # A Python started with SIGINT ignored (a shell's background job) would hand that on to the server.
+    # What the parent ignores or blocks (a shell's background job: SIGINT) would be handed on, and no stop would arrive.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execvp(options.program[0], options.program)  # noqa: S606  our own argument list, no shell
 
 

@@ -209,14 +209,15 @@ class Postgres:
         deadline = time.monotonic() + self.start_s
         while True:
             server = Server(account.command(line, at_end="INT"), self.folder / "postgres.log")
-            if server.ready(self._answers, deadline):
+            if server.ready(self.answers, deadline):
                 return server
             server.stop((signal.SIGQUIT, 15.0))
             if time.monotonic() > deadline or not any(text in server.output() for text in _BUSY):
                 self._fail(server.output())
             time.sleep(0.2)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether a server accepts connections on this folder."""
         try:
             psycopg.connect(self.url("postgres", ADMINISTRATOR), connect_timeout=5).close()
         except psycopg.OperationalError:
@@ -226,7 +227,8 @@ class Postgres:
     def _ensure_role(self) -> None:
         with psycopg.connect(self.url("postgres", ADMINISTRATOR), autocommit=True) as connection:
             if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [OWNER]).fetchone() is None:
-                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(OWNER)))
+                # pg_monitor: the centre's own diagnosis may see settings and sessions, and change neither.
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE pg_monitor").format(sql.Identifier(OWNER)))
 
     def _fail(self, output: str) -> None:
         tail = " | ".join(output.strip().splitlines()[-6:])

