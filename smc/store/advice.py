@@ -17,8 +17,9 @@ def add(conn: Connection, advice: Advice, body: bytes, token: str) -> bool:
     """Store an alert or its newer version; False if this version, or a newer one, was there already."""
     query = text(
         "INSERT INTO inbox (advice_id, title, text, kind, severity, technique, members, first_seen, published, "
-        "marking, received, acknowledged, body, token) VALUES (:advice_id, :title, :text, :kind, :severity, :technique, "
-        ":members, :first_seen, :published, :marking, :received, NULL, :body, :token) "
+        "marking, received, acknowledged, body, token) "
+        "VALUES (:advice_id, :title, :text, :kind, :severity, :technique, :members, "
+        ":first_seen, :published, :marking, :received, NULL, :body, :token) "
         "ON CONFLICT (advice_id) DO UPDATE SET title = excluded.title, text = excluded.text, kind = excluded.kind, "
         "severity = excluded.severity, technique = excluded.technique, members = excluded.members, "
         "first_seen = excluded.first_seen, published = excluded.published, marking = excluded.marking, "
