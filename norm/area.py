@@ -23,7 +23,7 @@ _ORIGIN_S = 1_767_225_600  # 2026-01-01 UTC; small numbers keep the cosines' arg
 def seconds(time_ns: I64) -> F64:
     """Seconds since the origin of the simulated world, exact to 10 ns for decades."""
     whole, rest = np.divmod(np.asarray(time_ns, np.int64), NS_PER_S)
-    return (whole - _ORIGIN_S) + rest / NS_PER_S
+    return np.asarray((whole - _ORIGIN_S) + rest / NS_PER_S)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Area:
 
     def rocof_hz_per_s(self, time_ns: I64) -> F64:
         """Slope of the frequency in Hz/s."""
-        return -np.sin(self._argument(time_ns)) @ (self._amplitude_hz * self._omega)
+        return np.asarray(-np.sin(self._argument(time_ns)) @ (self._amplitude_hz * self._omega))
 
     def phase_rad(self, time_ns: I64) -> F64:
         """Angle against a cosine of exactly nominal frequency: the integral of 2 pi (f - nominal)."""

@@ -53,7 +53,7 @@ def bell(stream: np.uint64, *keys: npt.ArrayLike) -> F64:
     total = np.zeros(word.shape, np.uint64)
     for shift in (0, 16, 32, 48):
         total = total + ((word >> np.uint64(shift)) & _LOW_16)
-    return (total.astype(np.float64) * 2.0**-16 - (2.0 - 2.0**-15)) * 3.0**0.5
+    return np.asarray((total.astype(np.float64) * 2.0**-16 - (2.0 - 2.0**-15)) * 3.0**0.5)
 
 
 def _mix(state: Any) -> Any:

@@ -11,6 +11,7 @@ section, hence the zero-sequence impedance of a line is four times its positive-
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 BASE_VOLTAGE_V = 400.0 / 3.0**0.5  # phase to neutral
 
@@ -53,8 +54,7 @@ class Feeder:
 
 
 def _chain(prefix: str, numbers: list[int], conductor: str, length_m: float) -> tuple[Line, ...]:
-    pairs = zip(numbers, numbers[1:], strict=False)
-    return tuple(Line(f"{prefix}{a}", f"{prefix}{b}", conductor, length_m) for a, b in pairs)
+    return tuple(Line(f"{prefix}{a}", f"{prefix}{b}", conductor, length_m) for a, b in pairwise(numbers))
 
 
 def _transformer_ohm(rated_va: float, real_percent: float, total_percent: float) -> complex:

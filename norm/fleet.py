@@ -35,7 +35,7 @@ class MeterSamples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Terminals:
-    """The truth at the terminals of every unit at some ticks: phasors (t, u, 3) in V and A, without the area's phase."""
+    """The truth at the terminals in some ticks: phasors (t, u, 3) in V and A, without the area's phase."""
 
     voltage_v: C128
     current_a: C128

@@ -2,8 +2,8 @@
 
 Power is held for one second (a tick). A unit consumes a base load (slow noise of several octaves, given at the slots'
 edges and linear between them), rectangles (fridge, appliances, heat pump, electric vehicle) and fast AR(1) noise whose
-sum over a slot of 15 minutes is zero; it may generate by PV. Energy over slots and days is therefore a closed form, equal
-to the sum over the ticks. Times are UTC; each unit has its own habit shift, so no civil time and no DST enters.
+sum over a slot of 15 minutes is zero; it may generate by PV. Energy over slots and days is therefore a closed form,
+equal to the sum over the ticks. Times are UTC; each unit has its own habit shift, so no civil time and no DST enters.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _APPLIANCES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Runs:
-    """Rectangles of one day: start and end in ticks of the day, power and reactive power per phase; shapes (u, k[, 3])."""
+    """Rectangles of a day: start and end in ticks of the day, (u, k); power and reactive power by phase, (u, k, 3)."""
 
     start: Ints
     end: Ints
@@ -203,7 +203,7 @@ class Population:
 
 
 def _overlap_ws(start: Ints, end: Ints, power_w: F64) -> F64:
-    """Energy of rectangles (u, k) in each slot of the day, (u, 96) Ws: differences of a cumulated ramp at slot edges."""
+    """Energy of rectangles (u, k) in each slot of the day, (u, 96) Ws: differences of a running ramp at slot edges."""
     total = np.zeros((len(start), SLOTS + 1))
     edges = np.arange(SLOTS + 1) * SLOT_S
     for k in range(start.shape[1]):

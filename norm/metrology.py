@@ -47,7 +47,7 @@ class Metrology:
         return stream_key(self.seed, f"{self.site}.meter.{name}")
 
     def momentary(self, second: int, voltage_v: C128, current_a: C128, frequency_hz: float) -> F64:
-        """Power, reactive power, voltages, currents, frequency as measured, (u, 9), from the phasors (u, 3) of a tick."""
+        """Power, reactive power, voltages, currents, frequency as measured, (u, 9), of the phasors (u, 3) of a tick."""
         noise = 1.0 + _NOISE * bell(self._key("noise"), self.numbers[:, None], second, np.arange(9))
         apparent = (voltage_v * np.conj(current_a)).sum(axis=1)
         values = np.column_stack(
