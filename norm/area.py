@@ -46,7 +46,7 @@ class Area:
 
     def frequency_hz(self, time_ns: I64) -> F64:
         """Frequency in Hz, shape of `time_ns`."""
-        return NOMINAL_HZ + np.cos(self._argument(time_ns)) @ self._amplitude_hz
+        return np.asarray(NOMINAL_HZ + np.cos(self._argument(time_ns)) @ self._amplitude_hz)
 
     def rocof_hz_per_s(self, time_ns: I64) -> F64:
         """Slope of the frequency in Hz/s."""
@@ -54,12 +54,12 @@ class Area:
 
     def phase_rad(self, time_ns: I64) -> F64:
         """Angle against a cosine of exactly nominal frequency: the integral of 2 pi (f - nominal)."""
-        return np.sin(self._argument(time_ns)) @ (2.0 * np.pi * self._amplitude_hz / self._omega)
+        return np.asarray(np.sin(self._argument(time_ns)) @ (2.0 * np.pi * self._amplitude_hz / self._omega))
 
     def source_pu(self, time_ns: I64) -> F64:
         """Voltage behind the transformers per unit: slow, within 1.5 percent of 1.01."""
         argument = self._argument(time_ns)[..., 8:]
-        return 1.01 + 0.015 / argument.shape[-1] * np.sin(argument + 1.0).sum(axis=-1)
+        return np.asarray(1.01 + 0.015 / argument.shape[-1] * np.sin(argument + 1.0).sum(axis=-1))
 
     def _argument(self, time_ns: I64) -> F64:
-        return seconds(time_ns)[..., None] * self._omega + self._phase
+        return np.asarray(seconds(time_ns)[..., None] * self._omega + self._phase)

@@ -33,7 +33,7 @@ def bits(stream: np.uint64, *keys: npt.ArrayLike) -> U64:
     state: Any = np.asarray(stream)
     for key in keys:
         part = np.asarray(key).astype(np.int64).view(np.uint64)
-        state = _mix((state ^ part) + _GOLDEN)
+        state = _mix(state ^ part)
     return np.asarray(state, np.uint64)
 
 
@@ -58,6 +58,7 @@ def bell(stream: np.uint64, *keys: npt.ArrayLike) -> F64:
 
 def _mix(state: Any) -> Any:
     with np.errstate(over="ignore"):  # wrap-around modulo 2^64 is what the mixer is made of
+        state = state + _GOLDEN
         state = (state ^ (state >> np.uint64(30))) * _MIX_1
         state = (state ^ (state >> np.uint64(27))) * _MIX_2
     return state ^ (state >> np.uint64(31))

@@ -1,7 +1,8 @@
 """A simulated concentrator: all PMUs of a site in one IEEE C37.118.2 stream over TCP.
 
 Clients command it as the standard says: off, CFG-2, on. Frames are stamped on the exact grid of the frame rate and
-leave when their moment has come. Nothing authenticates a client: the protocol has no means; bind it to loopback or a VPN.
+leave when their moment has come. Nothing authenticates a client, the protocol has no means: bind it to loopback or to
+a VPN.
 """
 
 from __future__ import annotations

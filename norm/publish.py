@@ -34,14 +34,16 @@ class Unacknowledged(PersistentStorage):  # type: ignore[misc]  # gmqtt publishe
         super().__init__()
         self.acknowledged = 0
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Messages in flight. (No __len__: gmqtt takes a store that is false for none.)"""
         return len(self._messages)
 
     def remove_message_by_mid(self, mid: int) -> None:
         """PUBACK of one message."""
-        known = len(self)
+        known = self.count
         super().remove_message_by_mid(mid)
-        self.acknowledged += known - len(self)
+        self.acknowledged += known - self.count
 
 
 class MeterPublisher:
@@ -69,7 +71,7 @@ class MeterPublisher:
     @property
     def unsent(self) -> int:
         """Messages waiting or in flight."""
-        return len(self._waiting) + len(self._inflight)
+        return len(self._waiting) + self._inflight.count
 
     async def connect(self, host: str, port: int) -> None:
         """Connect, trying again until the broker is there. Raises SetupError when it refuses us."""
@@ -113,6 +115,6 @@ class MeterPublisher:
             await asyncio.sleep(_POLL_S)
 
     def _send_waiting(self) -> None:
-        while self._waiting and len(self._inflight) < MAX_INFLIGHT:
+        while self._waiting and self._inflight.count < MAX_INFLIGHT:
             topic, payload = self._waiting.popleft()
             self._client.publish(topic, payload, qos=1)
