@@ -107,7 +107,7 @@ class Postgres:
         """Process id of the running postmaster."""
         if self._server is None:
             raise SetupError("PostgreSQL", str(self.folder), "started here", "start it first")
-        return self._server.process.pid
+        return self._server.pid
 
     def url(self, database: str, role: str = OWNER) -> str:
         """Address for SQLAlchemy and psycopg alike. Says where the server listens, running or not."""

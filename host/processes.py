@@ -6,32 +6,52 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 _LOG_LIMIT_BYTES = 16 << 20
+_POLL_S = 0.02
 
 
 class Server:
     """A started program that appends its output to `log`; own session, so that a terminal's Ctrl-C passes it by."""
 
-    def __init__(self, line: list[str], log: Path) -> None:
+    def __init__(
+        self, line: list[str], log: Path, environment: Mapping[str, str] | None = None, folder: Path = Path("/")
+    ) -> None:
         if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
             log.replace(log.with_name(f"{log.name}.1"))
         log.touch(mode=0o600)
         with log.open("ab") as file:
             self._from = file.tell()
-            self.process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd="/", start_new_session=True
+            self._process = subprocess.Popen(
+                line,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
             )
         self._log = log
 
+    @property
+    def pid(self) -> int:
+        """Process id, also that of its session and group."""
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Whether it has not ended. Does not reap it: until `finish` nobody else can get its process id."""
+        if self._process.returncode is not None:
+            return False
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
+
     def ready(self, answers: Callable[[], bool], deadline: float) -> bool:
         """Wait until the server answers: True; until it ended or time.monotonic() passed `deadline`: False."""
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while self.running() and time.monotonic() < deadline:
             if answers():
                 return True
-            time.sleep(0.02)
+            time.sleep(_POLL_S)
         return False
 
     def output(self) -> str:
@@ -40,19 +60,32 @@ class Server:
             file.seek(self._from)
             return file.read().decode(errors="replace")
 
-    def stop(self, *steps: tuple[signal.Signals, float]) -> None:
-        """Send each signal and wait its seconds; what then still runs is killed with its whole session."""
+    def send(self, number: signal.Signals) -> None:
+        """Send the signal if it still runs."""
+        if self.running():
+            os.kill(self.pid, number)
+
+    def stop(self, *steps: tuple[signal.Signals, float]) -> int:
+        """Send each signal and wait its seconds, then `finish`."""
         for number, wait_s in steps:
-            if self.process.poll() is not None:
-                return
-            self.process.send_signal(number)
-            try:
-                self.process.wait(wait_s)
-            except subprocess.TimeoutExpired:
-                continue
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self.send(number)
+            if self.wait(time.monotonic() + wait_s):
+                break
+        return self.finish()
+
+    def wait(self, deadline: float) -> bool:
+        """Wait for its end: True; until time.monotonic() passed `deadline`: False."""
+        while self.running():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def finish(self) -> int:
+        """Kill what is left of its session and return the exit code, or the negative number of the signal."""
+        if self._process.returncode is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        return self._process.wait()
 
 
 def running_in(folder: Path) -> list[int]:

@@ -63,7 +63,7 @@ class Valkey:
         """Process id of the running server."""
         if self._server is None:
             raise SetupError("Valkey", str(self.folder), "started here", "start it first")
-        return self._server.process.pid
+        return self._server.pid
 
     @property
     def url(self) -> str:
