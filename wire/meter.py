@@ -1,0 +1,133 @@
+"""A meter's readings as SenML packs: one pack is one device, one or several times, the quantities of METER_COLUMNS.
+
+The full name of a record is `<device name>:<quantity>`, e.g. urn:dev:norm:norm-0001:meter:energy_import in Wh. Units of
+RFC 8428 and secondary units of RFC 8798 are brought to those of the columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from model.block import F64, I64, METER_COLUMNS, NO_SEQUENCE, UNKNOWN_TIME_ERROR_NS, Block, Origin, Schema
+from model.errors import DecodeError
+from model.time import NS_PER_S
+from wire.senml import Record, resolve, seconds
+
+SEQUENCE = "sequence"
+MAX_SEQUENCE = 2**53  # beyond it JSON numbers are not whole any more
+_SECONDS_PER_HOUR = 3_600.0
+_ENERGY = {"Wh": 1.0, "kWh": 1e3, "J": 1.0 / _SECONDS_PER_HOUR}
+_POWER = {"W": 1.0, "kW": 1e3}
+_REACTIVE = {"var": 1.0, "kvar": 1e3}
+_VOLTAGE = {"V": 1.0, "mV": 1e-3}
+_CURRENT = {"A": 1.0, "mA": 1e-3}
+_FREQUENCY = {"Hz": 1.0}
+_FACTORS = (_ENERGY, _ENERGY, _POWER, _REACTIVE, *[_VOLTAGE] * 3, *[_CURRENT] * 3, _FREQUENCY)
+QUANTITIES = tuple(column.rsplit("_", 1)[0] for column in METER_COLUMNS)
+_COLUMN_OF = {name: (i, factors) for i, (name, factors) in enumerate(zip(QUANTITIES, _FACTORS, strict=True))}
+_UNIT_OF = tuple(next(iter(factors)) for factors in _FACTORS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeterPack:
+    """Readings of one device: time_ns and sequence shape (n,), values (n, len(METER_COLUMNS)) with NaN where missing;
+    `ignored` counts records of quantities that have no column."""
+
+    device: str
+    time_ns: I64
+    sequence: I64
+    values: F64
+    ignored: int
+
+    def block(self, index: int, received_ns: int, origin: Origin) -> Block:
+        """The block of these readings for an enrolled device."""
+        rows = len(self.time_ns)
+        return Block(
+            schema=Schema.METER,
+            columns=METER_COLUMNS,
+            origin=origin,
+            device=np.full(rows, index, np.int32),
+            time_ns=self.time_ns,
+            received_ns=np.full(rows, received_ns, np.int64),
+            time_error_ns=np.full(rows, UNKNOWN_TIME_ERROR_NS, np.int64),
+            sequence=self.sequence,
+            quality=np.zeros(rows, np.uint32),
+            values=self.values,
+        )
+
+
+def decode_meter_pack(data: bytes, now_ns: int) -> MeterPack:
+    """Readings of a pack. Raises DecodeError: not SenML, more than one device, a wrong unit, the same reading twice."""
+    records = resolve(data, now_ns)
+    device = _device_of(records)
+    rows: dict[int, list[float]] = {}
+    sequences: dict[int, int] = {}
+    ignored = 0
+    for record in records:
+        quantity = record.name.rsplit(":", 1)[1]
+        row = rows.setdefault(record.time_ns, [np.nan] * len(METER_COLUMNS))
+        if quantity in _COLUMN_OF:
+            _put(row, quantity, record)
+        elif quantity == SEQUENCE:
+            _put_sequence(sequences, record)
+        else:
+            ignored += 1
+    times = [time_ns for time_ns, row in rows.items() if any(value == value for value in row)]
+    if not times:
+        raise DecodeError("quantity", "quantities of a meter pack", "none known", ", ".join(QUANTITIES))
+    return MeterPack(
+        device,
+        np.array(times, np.int64),
+        np.array([sequences.get(time_ns, NO_SEQUENCE) for time_ns in times], np.int64),
+        np.array([rows[time_ns] for time_ns in times], np.float64),
+        ignored,
+    )
+
+
+def _device_of(records: list[Record]) -> str:
+    devices = {record.name.rpartition(":")[0] for record in records}
+    if len(devices) != 1 or "" in devices:
+        raise DecodeError(
+            "identity", "devices of a meter pack", sorted(devices)[:4], "exactly one, <device>:<quantity>"
+        )
+    return devices.pop()
+
+
+def _put(row: list[float], quantity: str, record: Record) -> None:
+    column, factors = _COLUMN_OF[quantity]
+    if record.value is None:
+        raise DecodeError("value", f"value of {quantity}", "no number", "a number")
+    if record.unit not in factors:
+        raise DecodeError("unit", f"unit of {quantity}", repr(record.unit[:20]), " or ".join(factors))
+    if row[column] == row[column]:
+        raise DecodeError("duplicate", f"readings of {quantity} at one time", 2, "one")
+    row[column] = record.value * factors[record.unit]
+
+
+def _put_sequence(sequences: dict[int, int], record: Record) -> None:
+    value = record.value
+    if value is None or not 0 <= value <= MAX_SEQUENCE or value != int(value):
+        raise DecodeError("sequence", "sequence of a meter pack", value, f"a whole number, 0..{MAX_SEQUENCE}")
+    sequences[record.time_ns] = int(value)
+
+
+def encode_meter_pack(device: str, time_ns: I64, values: F64, sequence: I64 | None = None) -> bytes:
+    """Pack of one device's readings: time_ns (n,), values (n, len(METER_COLUMNS)), NaN is left out, sequence (n,)."""
+    start_ns = int(time_ns[0])
+    base: dict[str, Any] = {"bn": f"{device}:", "bt": seconds(start_ns)}
+    records: list[dict[str, Any]] = []
+    for i in range(len(time_ns)):
+        offset_ns = int(time_ns[i]) - start_ns
+        later: dict[str, Any] = {"t": round(offset_ns / NS_PER_S, 6)} if offset_ns else {}
+        records += [
+            {"n": QUANTITIES[k], "u": _UNIT_OF[k], **later, "v": value}
+            for k, value in enumerate(values[i].tolist())
+            if value == value
+        ]
+        if sequence is not None and sequence[i] != NO_SEQUENCE:
+            records.append({"n": SEQUENCE, "u": "count", **later, "v": int(sequence[i])})
+    return msgspec.json.encode([{**base, **records[0]}, *records[1:]])
