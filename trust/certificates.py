@@ -6,10 +6,8 @@ The name in a member's certificate is a SAN URI, `urn:smc:dso:DSO-0001`; it is w
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -73,14 +71,6 @@ def uri_names(certificate: bytes) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return names.get_values_for_type(x509.UniformResourceIdentifier)
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a file that only its owner reads, never over an old one, safe on disk when this returns."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _issue(authority: Authority, common_name: str, name: x509.GeneralName, usage: x509.ObjectIdentifier) -> bytes:

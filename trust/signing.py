@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +23,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from model.errors import NotTrusted, SetupError
+from trust.secret_files import write_secret
 
 ALGORITHM = "Ed25519"
 WINDOW_S = 360.0  # how far the clocks of two partners may be apart
@@ -89,10 +89,7 @@ def create_key(path: Path) -> str:
     """Write a new private key (mode 0600, never over an old one) and return its public key as PEM."""
     key = Ed25519PrivateKey.generate()
     data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_secret(path, data)
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 

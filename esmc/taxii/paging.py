@@ -86,6 +86,11 @@ def write_stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def write_version(moment: datetime) -> str:
+    """A version as its object states it: RFC 3339 in UTC with milliseconds."""
+    return write_stamp(moment)[:23] + "Z"
+
+
 def write_token(path: str, page: Page, last: datetime, key: bytes) -> str:
     """The `next` that continues after `last`."""
     content = json.dumps([path, page.filters, write_stamp(last)], separators=(",", ":")).encode()
