@@ -169,7 +169,7 @@ def choropleth(
         "z": [float(values[code]) for code in codes],
         "zmin": 0.0,
         "zmax": float(top if top is not None else max(list(values.values()) or [1.0]) or 1.0),
-        "colorscale": [[0.0, look.hover], [0.5, look.medium], [1.0, look.critical]],
+        "colorscale": [[0.0, look.accent], [0.5, look.medium], [1.0, look.critical]],
         "marker": {"line": {"color": look.panel, "width": 0.8}},
         "text": [said.get(code, code) for code in codes],
         "hovertemplate": "%{text}<br>%{z:.3g} " + unit + "<extra></extra>",
@@ -182,9 +182,9 @@ def choropleth(
         "featureidkey": "id",
         "locations": neutral,
         "z": [0.0] * len(neutral),
-        "colorscale": [[0.0, look.raised], [1.0, look.raised]],
+        "colorscale": [[0.0, look.line], [1.0, look.line]],
         "showscale": False,
-        "marker": {"line": {"color": look.line, "width": 0.6}},
+        "marker": {"line": {"color": look.panel, "width": 0.8}},
         "text": [
             said.get(c, f"{c}: suppressed, fewer than 3 members" if c in suppressed else f"{c}: not observed")
             for c in neutral
@@ -208,13 +208,13 @@ def choropleth(
 
 def _map_layout(look: Tokens, height: int) -> dict[str, Any]:
     geo = {
-        "scope": "europe",
+        "scope": "world",  # the scope "europe" would not be cut to the ranges below
         "resolution": 50,
         "visible": False,
         "bgcolor": "rgba(0,0,0,0)",
-        "projection": {"type": "conic conformal", "parallels": [43, 62], "rotation": {"lon": 10}},
-        "lonaxis": {"range": [-11, 32]},
-        "lataxis": {"range": [35, 70]},
+        "projection": {"type": "conic conformal", "parallels": [43, 62], "rotation": {"lon": 12, "lat": 0}},
+        "lonaxis": {"range": [-10, 34]},
+        "lataxis": {"range": [35, 69]},
     }
     return {
         "template": chart_template(look),

@@ -120,7 +120,7 @@ def listing(params: Mapping[str, str], _queries: Any) -> Any:
         table.Column("case", "Case", "link", 190),
         table.Column("title", "What"),
         table.Column("status", "Status", "status", 150),
-        table.Column("seen", "Seen", "time", 190),
+        table.Column("seen", "Seen", "time", 210),
         table.Column("score", "Score", "number", 90),
     ]
     rows = [row for row in ROWS if params.get("sev") in (None, row["severity"])]
