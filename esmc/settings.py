@@ -8,7 +8,7 @@ from pathlib import Path
 from host.settings import setting
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EsmcSettings:
     """Everything the duty officer's administrators can choose."""
 

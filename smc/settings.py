@@ -8,7 +8,7 @@ from pathlib import Path
 from host.settings import setting
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SmcSettings:
     """Everything an operator can choose. Read once by `app.py`; stages get this object."""
 
