@@ -1,7 +1,8 @@
 """Series tables, split by day: a hypertable where TimescaleDB is at hand, else RANGE partitions of plain PostgreSQL.
 
-On plain PostgreSQL the function `series_partition(series, day)` makes a day's partition; ingest calls it for days it
-meets, retention calls it ahead of time. The default partition catches what has no partition yet and should be empty.
+The function `series_partition(series, day)` makes a day's partition where there is none; ingest calls it for the days
+it meets, retention ahead of time. Hypertables make their chunks themselves: there it does nothing. On plain PostgreSQL
+a default partition catches what has no partition yet; it should be empty.
 """
 
 from __future__ import annotations
@@ -34,9 +35,13 @@ BEGIN
 END $$
 """
 
+NO_PARTITIONS = """
+CREATE FUNCTION series_partition(series text, day date) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false'
+"""
+
 
 def prepare_edition() -> None:
-    """Create the extension where it is available and preloaded, else the partition maker. Once per branch, first."""
+    """Create the extension where it is available and preloaded, and the partition maker. Once per branch, first."""
     connection = op.get_bind()
     usable = connection.scalar(
         sa.text(
@@ -46,13 +51,12 @@ def prepare_edition() -> None:
     )
     if usable:
         op.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-    if not has_timescaledb():
-        op.execute(PARTITION_MAKER)
+    op.execute(NO_PARTITIONS if has_timescaledb() else PARTITION_MAKER)
 
 
 def remove_edition() -> None:
     """Take back `prepare_edition`. The extension stays: it may have been there before, and others may use it."""
-    op.execute("DROP FUNCTION IF EXISTS series_partition(text, date)")
+    op.execute("DROP FUNCTION series_partition(text, date)")
 
 
 def has_timescaledb() -> bool:

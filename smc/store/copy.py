@@ -1,0 +1,139 @@
+"""PostgreSQL's binary COPY format, written by numpy for whole batches: no Python object per row or value.
+
+A row is a field count and, per field, its length and big-endian value. As all values here have fixed width, a batch
+is one packed structured array whose bytes are the format itself (https://www.postgresql.org/docs/current/sql-copy.html,
+"Binary Format"). Array fields need one length per batch: encode rows of equal length together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import Cursor
+from sqlalchemy import Connection
+
+from model.time import NS_PER_US
+
+SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01 in microseconds since 1970
+
+
+class PgType(Enum):
+    """Column types we store: (numpy form on the wire, type oid)."""
+
+    INT2 = (">i2", 21)
+    INT4 = (">i4", 23)
+    INT8 = (">i8", 20)
+    FLOAT4 = (">f4", 700)
+    FLOAT8 = (">f8", 701)
+    TIMESTAMPTZ = (">i8", 1184)  # given as int64 nanoseconds since 1970, stored cut to the microsecond
+
+    @property
+    def wire(self) -> np.dtype[Any]:
+        """Big-endian numpy type."""
+        return np.dtype(self.value[0])
+
+    @property
+    def oid(self) -> int:
+        """Object id of the type in every PostgreSQL."""
+        return int(self.value[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a batch: shape (n,) for scalars, (n, k) for arrays of k elements, None for NULL in every row."""
+
+    name: str
+    type: PgType
+    data: npt.NDArray[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of equal shape. Batches of one COPY have the same column names in the same order."""
+
+    rows: int
+    columns: tuple[Column, ...]
+
+
+def encode(batch: Batch) -> bytes:
+    """The rows of a batch without signature and trailer. Values are converted to the column's type: NaN stays NaN,
+    never NULL, and what is too large for a REAL becomes infinite."""
+    packed = np.empty(batch.rows, _row_type(batch.columns))
+    packed["fields"] = len(batch.columns)
+    for i, column in enumerate(batch.columns):
+        if column.data is None:
+            packed[f"n{i}"] = -1
+            continue
+        packed[f"n{i}"] = packed.dtype[f"v{i}"].itemsize
+        values = column.data if column.type is not PgType.TIMESTAMPTZ else _postgres_us(column.data)
+        with np.errstate(over="ignore"):
+            if column.data.ndim == 1:
+                packed[f"v{i}"] = values
+            else:
+                _fill_array(packed[f"v{i}"], column.type, values)
+    return packed.tobytes()
+
+
+def copy_batches(conn: Connection, table: str, batches: Sequence[Batch]) -> None:
+    """One COPY of all batches into `table`, in the connection's transaction.
+
+    Raises psycopg's own errors (UniqueViolation, ...): the transaction is then broken up to the last savepoint.
+    """
+    names = ", ".join(f'"{column.name}"' for column in batches[0].columns)
+    with driver_cursor(conn) as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.write(SIGNATURE)
+        for batch in batches:
+            copy.write(encode(batch))
+        copy.write(TRAILER)
+
+
+def driver_cursor(conn: Connection) -> Cursor[Any]:
+    """A psycopg cursor on the same connection and in the same transaction as `conn`."""
+    if not conn.in_transaction():
+        raise ValueError("COPY outside a transaction: begin one first")
+    driver = conn.connection.driver_connection
+    assert driver is not None, "a checked-out connection has a driver connection"
+    cursor: Cursor[Any] = driver.cursor()
+    return cursor
+
+
+def _row_type(columns: Sequence[Column]) -> np.dtype[Any]:
+    fields: list[tuple[str, Any]] = [("fields", ">i2")]
+    for i, column in enumerate(columns):
+        fields.append((f"n{i}", ">i4"))
+        if column.data is None:
+            continue
+        if column.data.ndim == 1:
+            fields.append((f"v{i}", column.type.wire))
+        else:
+            fields.append((f"v{i}", _array_type(column.type, column.data.shape[1])))
+    return np.dtype(fields)
+
+
+def _array_type(kind: PgType, length: int) -> np.dtype[Any]:
+    if length == 0:
+        raise ValueError("an array column of no elements has another header, expected at least 1 element per row")
+    header = [("dimensions", ">i4"), ("nulls", ">i4"), ("oid", ">i4"), ("length", ">i4"), ("first", ">i4")]
+    element = np.dtype([("n", ">i4"), ("v", kind.wire)])
+    return np.dtype([*header, ("elements", element, (length,))])
+
+
+def _fill_array(field: npt.NDArray[Any], kind: PgType, values: npt.NDArray[Any]) -> None:
+    field["dimensions"] = 1
+    field["nulls"] = 0
+    field["oid"] = kind.oid
+    field["length"] = values.shape[1]
+    field["first"] = 1
+    field["elements"]["n"] = kind.wire.itemsize
+    field["elements"]["v"] = values
+
+
+def _postgres_us(time_ns: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    return time_ns // NS_PER_US - POSTGRES_EPOCH_US

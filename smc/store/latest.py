@@ -1,0 +1,64 @@
+"""The newest row of every device, so that no page has to search the series for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+from model.block import F64, Block
+from model.device import Provenance
+from smc.store.copy import Batch, Column, PgType, copy_batches
+
+PROVENANCES = tuple(Provenance)  # the position is the number in smallint columns
+
+_STAGING = text("CREATE TEMP TABLE IF NOT EXISTS staging_latest (LIKE latest) ON COMMIT DELETE ROWS")
+# Sorted, so that two writers lock rows in one order. Taking the rows out lets one transaction do this several times.
+_MERGE = text("""
+WITH taken AS (DELETE FROM staging_latest RETURNING *)
+INSERT INTO latest SELECT * FROM taken ORDER BY device_id
+ON CONFLICT (device_id) DO UPDATE SET time = excluded.time, received = excluded.received,
+    provenance = excluded.provenance, quality = excluded.quality, "values" = excluded."values"
+WHERE latest.time < excluded.time
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """A device's newest row: `values` in the order of its block's columns (METER_COLUMNS, phasor_columns(...))."""
+
+    device: int
+    time: datetime
+    received: datetime
+    provenance: Provenance
+    quality: int
+    values: F64
+
+
+def update(conn: Connection, block: Block) -> None:
+    """Keep each device's newest row of a block sorted by device and time, if it is newer than what is known."""
+    newest = block.take(np.flatnonzero(np.append(block.device[1:] != block.device[:-1], True)))
+    rows = len(newest)
+    provenance = np.full(rows, PROVENANCES.index(block.origin.provenance))
+    columns = (
+        Column("device_id", PgType.INT4, newest.device),
+        Column("time", PgType.TIMESTAMPTZ, newest.time_ns),
+        Column("received", PgType.TIMESTAMPTZ, newest.received_ns),
+        Column("provenance", PgType.INT2, provenance),
+        Column("quality", PgType.INT8, newest.quality),
+        Column("values", PgType.FLOAT8, newest.values),
+    )
+    conn.execute(_STAGING)
+    copy_batches(conn, "staging_latest", [Batch(rows, columns)])
+    conn.execute(_MERGE)
+
+
+def latest(conn: Connection) -> dict[int, Latest]:
+    """The newest row of every device that ever reported, by device index."""
+    query = text('SELECT device_id, time, received, provenance, quality, "values" FROM latest')
+    return {
+        device: Latest(device, time, received, PROVENANCES[provenance], quality, np.array(values, np.float64))
+        for device, time, received, provenance, quality, values in conn.execute(query)
+    }
