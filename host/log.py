@@ -15,10 +15,13 @@ _FORBIDDEN = frozenset({"body", "payload", "password", "secret", "token", "key",
 
 def configure(component: str, site: str, level: int = logging.INFO) -> None:
     """Set up logging of this process; every line carries `component` and `site`. Libraries' logs from warnings on."""
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(component=component, site=site)
+
+    def origin(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        return {"component": component, "site": site, **event}  # of the process: context variables miss its threads
+
     common: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        origin,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),

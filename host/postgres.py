@@ -212,7 +212,7 @@ class Postgres:
             if server.ready(self.answers, deadline):
                 return server
             server.stop((signal.SIGQUIT, 15.0))
-            if time.monotonic() > deadline or not any(text in server.output() for text in _BUSY):
+            if time.monotonic() + 1 > deadline or not any(text in server.output() for text in _BUSY):
                 self._fail(server.output())
             time.sleep(0.2)
 
