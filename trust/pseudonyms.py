@@ -7,17 +7,15 @@ import hmac
 from pathlib import Path
 
 from model.errors import SetupError
+from trust.secret_files import read_secret
 
 KEY_BYTES = 32
 DIGITS = 20  # hexadecimal: 80 bits
 
 
 def load_key(path: Path) -> bytes:
-    """The secret, 32 bytes in a file. SetupError if it is missing or short."""
-    try:
-        key = path.read_bytes()
-    except OSError as error:
-        raise SetupError("pseudonym key", str(path), "a readable file", "create it with 32 random bytes") from error
+    """The secret, 32 bytes in a file. SetupError if it is missing, short, or readable by others."""
+    key = read_secret(path, "pseudonym key")
     if len(key) != KEY_BYTES:
         raise SetupError("pseudonym key", f"{len(key)} bytes", f"{KEY_BYTES} bytes", "create it with 32 random bytes")
     return key

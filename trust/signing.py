@@ -23,7 +23,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from model.errors import NotTrusted, SetupError
-from trust.secret_files import write_secret
+from trust.secret_files import read_secret, write_secret
 
 ALGORITHM = "Ed25519"
 WINDOW_S = 360.0  # how far the clocks of two partners may be apart
@@ -53,10 +53,10 @@ class Signer:
 
     @classmethod
     def load(cls, path: Path, issuer: str) -> Signer:
-        """Signer from a PKCS#8 PEM file. SetupError if there is none."""
+        """Signer from a PKCS#8 PEM file. SetupError if there is none, or others may read it."""
         try:
-            return cls(_key(path.read_bytes()), issuer)
-        except (OSError, ValueError, JoseError, UnsupportedAlgorithm) as error:
+            return cls(_key(read_secret(path, "signing key")), issuer)
+        except (ValueError, JoseError, UnsupportedAlgorithm) as error:
             raise SetupError(
                 "signing key", str(path), "a readable Ed25519 private key, PEM", "create or correct it"
             ) from error

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from dash import dcc, html
 
-from web.theme import Tokens, chart_template, tokens
+from web.theme import Tokens, chart_template, mix, tokens
 
 Numbers = Sequence[float] | npt.NDArray[Any]
 Trace = dict[str, Any]
@@ -169,7 +169,7 @@ def choropleth(
         "z": [float(values[code]) for code in codes],
         "zmin": 0.0,
         "zmax": float(top if top is not None else max(list(values.values()) or [1.0]) or 1.0),
-        "colorscale": [[0.0, look.accent], [0.5, look.medium], [1.0, look.critical]],
+        "colorscale": [[0.0, mix(look.panel, look.critical, 0.25)], [1.0, look.critical]],
         "marker": {"line": {"color": look.panel, "width": 0.8}},
         "text": [said.get(code, code) for code in codes],
         "hovertemplate": "%{text}<br>%{z:.3g} " + unit + "<extra></extra>",

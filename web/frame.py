@@ -28,6 +28,7 @@ from web.gate import FrameSettings, Gate
 from web.live import Feed, Versions
 from web.registry import URL, NoRule, Page, PageModule, Registry, may, params_of
 from web.signin import SignIn
+from web.suites import SuiteCache
 from web.theme import scheme
 
 log = structlog.get_logger()
@@ -79,6 +80,7 @@ def create(
     feed = Feed(versions or dict, topics)
     application = _dash(server, title, gate)
     registry = Registry(application)
+    gate.callbacks = registry.rights
     for module in pages:
         gate.add_page(module.PAGE.path, module.PAGE.action)
     SignIn(gate, title, said).register(server)
@@ -102,6 +104,9 @@ def _server(engine: Engine, gate: Gate) -> flask.Flask:
     server.config["COMPRESS_STREAMS"] = False  # an event stream must not wait in a compressor
     server.extensions["engine"] = engine
     server.before_request(gate.check)
+    suites = SuiteCache()
+    server.before_request(suites.before)
+    server.after_request(suites.after)  # runs after the compressor, which registers later
     server.register_error_handler(NotPermitted, gates.not_permitted)
     server.register_error_handler(Exception, _failed)
     server.add_url_rule(gates.HEALTH, "health", lambda: flask.Response("ok\n", mimetype="text/plain"))
@@ -215,6 +220,9 @@ def _failed(error: Exception) -> Response:
     if isinstance(error, HTTPException):
         code = error.code or 500
         return flask.make_response({"error": error.name}, code)
+    if flask.request.path == gates.UPDATE and not flask.g.get("callback_ran", False):
+        log.warning("desk.bad_callback_body", error=repr(error)[:200])
+        return flask.make_response({"error": "This is no callback."}, 400)
     error_id = _report(error, flask.request.path)
     if gates.wants_html():
         return flask.make_response(

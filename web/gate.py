@@ -81,6 +81,7 @@ class Gate:
         self.lifetime = Lifetime(timedelta(seconds=settings.session_idle_s), timedelta(seconds=settings.session_max_s))
         self.engine = engine
         self.rules: dict[str, Rule] = dict(FIXED)
+        self.callbacks: Mapping[str, Action] = {}  # right of every callback, by Dash's id
         for file in sorted(assets.rglob("*")):
             if file.is_file():
                 self.rules[f"/assets/{file.relative_to(assets).as_posix()}"] = Rule(GET, None)
@@ -143,12 +144,16 @@ class Gate:
                 return _refused(415, "A callback is sent as application/json.")
             if flask.request.headers.get(CSRF_HEADER, "") != flask.g.session.csrf:
                 return _refused(403, "The page is older than your sign-in: load it again.")
-            if not _sound_update(flask.request.get_data(cache=True)):
-                return _refused(400, "This is no callback.")
-            return None
+            return self._bad_update()
         if flask.request.form.get("csrf", "") != flask.g.session.csrf:
             return _refused(403, "The page is older than your sign-in: load it again.")
         return None
+
+    def _bad_update(self) -> Response | None:
+        action = self.callbacks.get(_update_output(flask.request.get_data(cache=True)))
+        if action is None:
+            return _refused(400, "This is no callback.")
+        return None if allows(flask.g.session, action) else _refused(403, "Your role may not do this.")
 
 
 def not_permitted(error: NotPermitted) -> Response:
@@ -210,15 +215,17 @@ def _passive() -> bool:
     return isinstance(changed, list) and bool(changed) and all(str(prop).startswith("tick-") for prop in changed)
 
 
-def _sound_update(data: bytes) -> bool:
+def _update_output(data: bytes) -> str:
+    """Id of the callback that a body asks for, "" if the body is no callback's."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return False
+        return ""
     if not isinstance(body, dict) or not isinstance(body.get("output"), str) or _depth_over(body, MAX_DEPTH):
-        return False
+        return ""
     lists = (body.get("inputs"), body.get("changedPropIds", []), body.get("state", []))
-    return all(isinstance(part, list) for part in lists) and isinstance(body.get("outputs"), dict | list)
+    sound = all(isinstance(part, list) for part in lists) and isinstance(body.get("outputs"), dict | list)
+    return str(body["output"]) if sound else ""
 
 
 def _depth_over(value: object, most: int) -> bool:

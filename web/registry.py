@@ -81,6 +81,7 @@ class Registry:
         def decorate(function: F) -> F:
             @functools.wraps(function)
             def guarded(*arguments: Any, **keywords: Any) -> Any:
+                flask.g.callback_ran = True  # from here on a failure is ours, not a malformed request
                 require(flask.g.get("session"), action)
                 return function(*arguments, **keywords)
 

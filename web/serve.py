@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 from typing import Any
 
@@ -11,7 +12,8 @@ from gunicorn.app.base import BaseApplication
 from model.errors import SetupError
 
 THREADS = 48  # open event streams (web.live: at most 32) take one each
-GRACE_S = 5
+GRACE_S = 2
+M_ARENA_MAX = -8  # of glibc's mallopt
 
 
 class _Application(BaseApplication):  # type: ignore[misc]
@@ -48,8 +50,16 @@ def _after_fork(_arbiter: Any, worker: Any) -> None:
 
 def serve(server: flask.Flask, host: str, port: int, threads: int = THREADS) -> None:
     """Serve until SIGTERM or SIGINT. SetupError if the port cannot be had. Never returns: ends the process."""
+    _few_arenas()
     with listen(host, port) as listener:
         _Application(server, listener, threads).run()
+
+
+def _few_arenas() -> None:
+    """Dozens of threads would each get a malloc arena of their own and never give it back (glibc only)."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 2)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -5,7 +5,7 @@ Values and contrast rules: text 4.5, large text 3, controls 3. `python -m web.th
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +184,14 @@ def chart_template(values: Tokens) -> dict[str, Any]:
     }
 
 
-def as_dict(values: Tokens) -> dict[str, str]:
-    """Tokens by name."""
-    return asdict(values)
+def mix(ground: str, colour: str, share: float) -> str:
+    """A colour laid over a ground: `share` 0 is the ground, 1 the colour. Both as #rrggbb.
+
+    >>> mix("#000000", "#ffffff", 0.5)
+    '#808080'
+    """
+    pairs = [(int(ground[i : i + 2], 16), int(colour[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 
 if __name__ == "__main__":
