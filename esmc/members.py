@@ -11,17 +11,11 @@ from esmc.store import members as store
 from esmc.store.members import Member
 from esmc.store.taxii import ACKNOWLEDGEMENTS, INCIDENTS, Collection
 from model.errors import NotTrusted, OperatorError
+from model.federation import member_uri
 from model.stix import identity_id
 from wire.stix import Note, Report, WireObject, stamp
 
 FUTURE = timedelta(seconds=300)
-URI_PREFIX = "urn:smc:dso:"
-ESMC_URI = "urn:smc:esmc"
-
-
-def certificate_uri(code: str) -> str:
-    """The SAN URI that a member's client certificate carries."""
-    return f"{URI_PREFIX}{code}"
 
 
 def enrol(
@@ -42,7 +36,7 @@ def enrol(
         raise OperatorError("country of the member", country, "ISO 3166 alpha-2, e.g. DE", "correct the country")
     if "BEGIN PUBLIC KEY" not in public_key:
         raise OperatorError("key of the member", public_key[:30], "an Ed25519 public key as PEM", "give its .pub file")
-    uri = certificate_uri(code)
+    uri = member_uri(code)
     member = Member(
         code,
         name,

@@ -9,7 +9,8 @@ from uuid import uuid4
 from flask import Response
 from werkzeug.http import parse_options_header
 
-MEDIA_TYPE = "application/taxii+json;version=2.1"
+from model.federation import MEDIA_TYPE
+
 TITLES = {
     400: "bad request",
     401: "a client certificate of the federation is needed",

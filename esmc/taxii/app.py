@@ -15,21 +15,20 @@ from flask import Flask, Request, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from esmc.context import EsmcContext
-from esmc.members import ESMC_URI, identify
+from esmc.members import identify
 from esmc.store import intake, members, taxii
 from esmc.store.taxii import COLLECTIONS, Collection, Stored
 from esmc.taxii import paging
-from esmc.taxii.answers import MEDIA_TYPE, acceptable, answer, error, is_taxii
+from esmc.taxii.answers import acceptable, answer, error, is_taxii
 from esmc.taxii.intake import OutboxGap, receive
 from model.errors import DecodeError, NotTrusted
+from model.federation import ESMC_URI, MEDIA_TYPE, OUTBOX_EXPECTED_HEADER, SIGNATURE_HEADER
 from model.time import to_datetime
 from trust import signing
 from trust.certificates import uri_names
 from wire.stix import MAX_BYTES
 
 ROOT = "federation"
-SIGNATURE = "SMC-Signature"
-OUTBOX_EXPECTED = "SMC-Outbox-Expected"
 ENVELOPES_PER_MINUTE = 60
 View = Callable[..., Response]
 
@@ -73,8 +72,7 @@ class TaxiiServer:
         return answer({"title": "Grid SMC federation", "contact": "duty officer", "default": root, "api_roots": [root]})
 
     def root(self) -> Response:
-        versions = ["application/taxii+json;version=2.1"]
-        return answer({"title": "Pan-European centre", "versions": versions, "max_content_length": MAX_BYTES})
+        return answer({"title": "Pan-European centre", "versions": [MEDIA_TYPE], "max_content_length": MAX_BYTES})
 
     def status(self, status_id: UUID) -> Response:
         with self._context.engine.begin() as conn:
@@ -145,13 +143,13 @@ class TaxiiServer:
         wait_s = self._pace.wait_s(g.member.code, self._context.clock.monotonic_s())
         if wait_s > 0:
             return error(429, "", {"Retry-After": str(int(wait_s) + 1)})
-        token = request.headers.get(SIGNATURE, "")
+        token = request.headers.get(SIGNATURE_HEADER, "")
         try:
             status = receive(
                 self._context.engine, self._context.clock, found, g.member.certificate, token, request.get_data()
             )
         except OutboxGap as gap:
-            return error(409, str(gap), {OUTBOX_EXPECTED: str(gap.expected)})
+            return error(409, str(gap), {OUTBOX_EXPECTED_HEADER: str(gap.expected)})
         counts = {"success": status["success_count"], "failure": status["failure_count"]}
         self._context.log.info("taxii.envelope_stored", member=g.member.code, collection=found.alias, **counts)
         return answer(status, 202)
@@ -176,7 +174,7 @@ class TaxiiServer:
         if "member" in g:
             now = to_datetime(self._context.clock.now_ns())
             body = response.get_data()
-            response.headers[SIGNATURE] = self._signer.sign(body, audience=g.member.certificate, now=now)
+            response.headers[SIGNATURE_HEADER] = self._signer.sign(body, audience=g.member.certificate, now=now)
         return response
 
     def refused(self, fault: NotTrusted) -> Response:

@@ -14,12 +14,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
-from esmc.members import ESMC_URI, identify, require_own
+from esmc.members import identify, require_own
 from esmc.store import intake, members, taxii
 from esmc.store.members import Member
 from esmc.store.taxii import Collection, Item
 from esmc.taxii.paging import write_stamp, write_version
 from model.errors import DecodeError, GridSmcError, NotTrusted, PeerError
+from model.federation import ESMC_URI
 from model.ids import new_id
 from model.stix import StixObject, catalogue_copy, is_catalogue
 from model.time import Clock, to_datetime

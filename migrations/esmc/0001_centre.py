@@ -115,6 +115,7 @@ TAXII = (
 
 CORRELATION = (
     "CREATE TABLE cursors (name text PRIMARY KEY, seq bigint NOT NULL)",
+    "CREATE TABLE incident_techniques (incident_ref text PRIMARY KEY, technique text NOT NULL)",
     """
     CREATE TABLE incidents (
         incident_ref text PRIMARY KEY,
@@ -197,7 +198,16 @@ CORRELATION = (
 )
 
 TABLES = (
-    *("acknowledgements", "alerts", "campaign_incidents", "campaigns", "incidents", "cursors", "quarantine"),
+    *(
+        "acknowledgements",
+        "alerts",
+        "campaign_incidents",
+        "campaigns",
+        "incidents",
+        "incident_techniques",
+        "cursors",
+        "quarantine",
+    ),
     *("intake_raw", "taxii_status", "taxii_objects", "taxii_collections", "seen_tokens", "members"),
 )
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from model.finding import FindingKind, Severity
+from model.time import NS_PER_US, to_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +72,38 @@ def latest(conn: Connection, incident_id: UUID) -> Parcel | None:
     return None if row is None else _parcel(row)
 
 
-def unexported(conn: Connection, kinds: Sequence[FindingKind], least: Severity, limit: int = 100) -> list[UUID]:
-    """Incidents of these kinds and at least this severity that changed after their last parcel, oldest first."""
+def unexported(
+    conn: Connection, kinds: Sequence[FindingKind], least: Severity, quiet_before: datetime, limit: int = 100
+) -> list[UUID]:
+    """Incidents of these kinds and at least this severity that changed after their last parcel, oldest first.
+
+    One whose last parcel is younger than `quiet_before` waits: repeats become one version, not a stream.
+    """
     query = text(
         "SELECT i.incident_id FROM incidents i "
         "LEFT JOIN (SELECT incident_id, max(created) AS created FROM outbox GROUP BY 1) o USING (incident_id) "
         "LEFT JOIN (SELECT incident_id, max(proposed) AS proposed FROM decisions GROUP BY 1) d USING (incident_id) "
-        "WHERE i.kind = ANY(:kinds) AND i.severity = ANY(:severities) "
-        "AND (o.created IS NULL OR o.created < greatest(i.changed, d.proposed)) ORDER BY i.changed LIMIT :limit"
+        "WHERE i.kind = ANY(:kinds) AND i.severity = ANY(:severities) AND (o.created IS NULL "
+        "OR (o.created < :quiet_before AND o.created < greatest(i.changed, d.proposed))) "
+        "ORDER BY i.changed LIMIT :limit"
     )
     severities = [str(s) for s in Severity if s.rank >= least.rank]
-    return list(conn.scalars(query, {"kinds": [str(k) for k in kinds], "severities": severities, "limit": limit}).all())
+    values = {"kinds": [str(k) for k in kinds], "severities": severities, "quiet_before": quiet_before, "limit": limit}
+    return list(conn.scalars(query, values).all())
 
 
-def transmission(conn: Connection, parcel: Parcel) -> int:
-    """Count an attempt and hand out its sequence number: it rises with every transmission, over crashes too.
+def transmission(conn: Connection, parcel: Parcel, now: datetime) -> int:
+    """Count an attempt and hand out its sequence number.
 
-    Rows and transmissions draw from one counter of the database, which never goes back.
+    It rises with every transmission: over crashes (a database counter never goes back), over clocks that step back
+    (the counter goes on) and over a database restored from a backup (the clock has gone on).
     """
     conn.execute(text("UPDATE outbox SET attempts = attempts + 1 WHERE outbox_id = :id"), {"id": parcel.outbox_id})
-    return int(conn.scalar(text("SELECT nextval(pg_get_serial_sequence('outbox', 'outbox_id'))")) or 0)
+    query = text(
+        "SELECT setval(name, greatest(nextval(name), CAST(:now_us AS bigint))) "
+        "FROM (SELECT CAST(pg_get_serial_sequence('outbox', 'outbox_id') AS regclass) AS name) counter"
+    )
+    return int(conn.execute(query, {"now_us": to_ns(now) // NS_PER_US}).scalar_one())
 
 
 def mark_sent(conn: Connection, parcel: Parcel, status: str, next_attempt: datetime) -> None:
