@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from model.decision import Decision, DecisionStatus
 from model.errors import Conflict, OperatorError
 from model.incident import Incident, Status
-from smc.bus import Bus
+from smc.bus import Bus, BusError
 from smc.store import decisions, desk, incidents
 from trust.roles import Action, require
 from trust.sessions import Session
@@ -121,5 +121,9 @@ def _audit(conn: Connection, person: Session, action: str, incident: Incident, d
 
 
 def _tell(bus: Bus, topic: str, key: str, value: UUID) -> None:
-    bus.publish(topic, msgspec.json.encode({key: str(value)}))
-    log.info("desk.command_told", topic=topic, **{key: str(value)})
+    """The change is committed: a bus that is down must not make it look undone. The stages read the store for the
+    truth, so what they were not told they find there."""
+    try:
+        bus.publish(topic, msgspec.json.encode({key: str(value)}))
+    except BusError as error:
+        log.warning("desk.not_told", topic=topic, error=str(error), **{key: str(value)})

@@ -14,6 +14,7 @@ from model.device import Provenance
 from model.errors import Conflict
 from model.finding import FindingKind, Severity
 from model.incident import Status
+from smc.store.incidents import note_history
 
 # Severity is stored as its word; the order of the words is part of the noun, not of the alphabet.
 SEVERITY_RANK = "array_position(ARRAY['low','medium','high','critical']::text[], {column}::text)"
@@ -232,7 +233,7 @@ def assign(conn: Connection, incident_id: UUID, version: int, to: str, actor: st
         text("UPDATE incidents SET assignee = :to, changed = now(), version = version + 1 WHERE incident_id = :id"),
         {"to": to, "id": incident_id},
     )
-    _history(conn, incident_id, actor, "assigned", before, to, reason)
+    note_history(conn, incident_id, actor, "assigned", before, to, reason)
     return version + 1
 
 
@@ -243,7 +244,7 @@ def note(conn: Connection, incident_id: UUID, actor: str, words: str) -> None:
     ).first()
     if found is None:
         raise Conflict("this incident does not exist any more")
-    _history(conn, incident_id, actor, "note", "", "", words)
+    note_history(conn, incident_id, actor, "note", "", "", words)
 
 
 def _hold(conn: Connection, incident_id: UUID, version: int) -> str:
@@ -272,16 +273,4 @@ def changed_meanwhile(conn: Connection, incident_id: UUID) -> str:
     return (
         f"{row.actor} changed this incident first ({what}, {row.at:%H:%M:%S} UTC);"
         " your step was not saved. Look at it again and repeat it if it still fits"
-    )
-
-
-def _history(
-    conn: Connection, incident_id: UUID, actor: str, action: str, before: str, after: str, reason: str
-) -> None:
-    conn.execute(
-        text(
-            "INSERT INTO incident_history (incident_id, at, actor, action, before, after, reason)"
-            " VALUES (:id, now(), :actor, :action, :before, :after, :reason)"
-        ),
-        {"id": incident_id, "actor": actor, "action": action, "before": before, "after": after, "reason": reason},
     )

@@ -113,65 +113,6 @@ def _specimen(m: Any) -> Specimen:
 
 
 @dataclass(frozen=True, slots=True)
-class Lag:
-    """What waits for a peer."""
-
-    peer: str
-    waiting: int
-    failed: int
-    complete: int
-    oldest_waiting: datetime | None
-    last_complete: datetime | None
-
-
-def outbox_lag(conn: Connection) -> list[Lag]:
-    """Waiting, failed and complete messages per peer."""
-    sql = (
-        "SELECT peer, count(*) FILTER (WHERE state IN ('waiting', 'sent')) AS waiting,"
-        " count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'complete') AS complete,"
-        " min(created) FILTER (WHERE state IN ('waiting', 'sent')) AS oldest_waiting,"
-        " max(completed) AS last_complete FROM outbox GROUP BY peer ORDER BY peer"
-    )
-    return [Lag(**m) for m in conn.execute(text(sql)).mappings()]
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One message of the outbox, its body frozen as it was or will be sent."""
-
-    outbox_id: int
-    peer: str
-    number: int
-    kind: str
-    incident_id: UUID | None
-    case_number: int | None
-    created: datetime
-    state: str
-    attempts: int
-    last_error: str
-    completed: datetime | None
-    size: int
-
-
-_SENT = """
-SELECT o.outbox_id, o.peer, o.number, o.kind, o.incident_id, i.number AS case_number, o.created, o.state, o.attempts,
-       o.last_error, o.completed, length(o.body) AS size
-FROM outbox o LEFT JOIN incidents i USING (incident_id) ORDER BY o.outbox_id DESC LIMIT :limit
-"""
-
-
-def outbox_rows(conn: Connection, limit: int = 100) -> list[Sent]:
-    """The newest messages of the outbox, without their bytes."""
-    return [Sent(**m) for m in conn.execute(text(_SENT), {"limit": limit}).mappings()]
-
-
-def outbox_body(conn: Connection, outbox_id: int) -> bytes | None:
-    """The bytes of one message as they leave the house."""
-    body = conn.execute(text("SELECT body FROM outbox WHERE outbox_id = :id"), {"id": outbox_id}).scalar()
-    return None if body is None else bytes(body)
-
-
-@dataclass(frozen=True, slots=True)
 class AuditRow:
     """One line of the audit chain."""
 
@@ -201,17 +142,15 @@ def audit_rows(
 
 
 _VERSIONS = """
-SELECT coalesce((SELECT extract(epoch FROM max(changed)) FROM incidents), 0)::text
-       || '/' || (SELECT count(*) FROM incidents)
-       || '/' || coalesce((SELECT extract(epoch FROM max(greatest(proposed, decided, outcome_at)))
-                           FROM decisions), 0) AS incidents,
-       (SELECT count(*) FROM inbox) || '/' || (SELECT count(*) FROM inbox WHERE acknowledged IS NULL) AS advice,
-       (SELECT coalesce(sum(outbox_id), 0) || '/' || count(*) FROM outbox WHERE state <> 'complete')
-       || '/' || (SELECT coalesce(max(outbox_id), 0) FROM outbox) AS sharing,
-       (SELECT coalesce(extract(epoch FROM max(last_received)), 0)::text FROM quarantine) AS quarantine
+SELECT (SELECT coalesce(extract(epoch FROM max(changed)) * 1000, 0)::bigint + count(*) FROM incidents)
+       + (SELECT coalesce(extract(epoch FROM max(greatest(proposed, decided, outcome_at))) * 1000, 0)::bigint
+          FROM decisions) AS incidents,
+       (SELECT coalesce(extract(epoch FROM max(greatest(received, acknowledged))) * 1000, 0)::bigint
+        FROM inbox) AS advice,
+       (SELECT coalesce(sum(attempts), 0) + coalesce(max(outbox_id), 0) + count(completed) FROM outbox) AS sharing
 """
 
 
-def versions(conn: Connection) -> dict[str, str]:
-    """A text per panel that changes whenever what the panel shows has changed; cheap enough for every second."""
-    return dict(conn.execute(text(_VERSIONS)).mappings().one())
+def versions(conn: Connection) -> dict[str, int]:
+    """A whole number per live topic that rises whenever what its pages show has changed."""
+    return {topic: int(version) for topic, version in conn.execute(text(_VERSIONS)).mappings().one().items()}

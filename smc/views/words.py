@@ -154,3 +154,10 @@ def hex_dump(data: bytes, limit: int = 1_024) -> str:
     if len(data) > limit:
         lines.append(f"… {len(data) - limit:,} more bytes kept")
     return "\n".join(lines)
+
+
+def probability_of(probability: float) -> str:
+    """How sure a finding is, never rounded up to certainty."""
+    if probability >= 0.9995:
+        return "> 99.9 % that this is no chance"
+    return f"{100 * probability:.1f} % that this is no chance"

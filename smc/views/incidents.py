@@ -1,0 +1,155 @@
+"""The queue: filters in the address, a dense grid, the selected incident beside it; it lives without losing a thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import dash_mantine_components as dmc
+from dash import Input, Output, State, ctx, dcc, html, no_update
+
+from model.finding import Severity
+from smc.store import desk
+from smc.store.desk import QueuePage
+from smc.views import detail, queue
+from smc.views.centre import Centre
+from smc.views.queue import Id
+from smc.views.state import QueueState, Span, queue_state
+from trust.roles import Action
+from web import URL, Page, Registry, parts, session, tick
+
+PAGE = Page("/incidents", "Incidents", "alert-triangle", Action.SEE_INCIDENTS, "Watch", keeps_state=True)
+Component = Any
+
+
+def layout(params: Mapping[str, str], centre: Centre) -> Component:
+    """The page for the filters of the address."""
+    state = queue_state("&".join(f"{k}={v}" for k, v in params.items()))
+    page = read(centre, state)
+    chosen = detail.incident_of(f"?sel={state.selected}")
+    case = detail.read_case(centre, chosen) if chosen else None
+    rows = queue.grid_rows(page.rows, centre.now())
+    left = html.Div(
+        [
+            queue.filters(state, session().name),
+            html.Div(
+                [
+                    html.Span(queue.total_words(page, state), id=Id.TOTAL, className="muted", role="status"),
+                    html.Button("", id=Id.NEWS, className="news", type="button", hidden=True),
+                ],
+                className="queue-told",
+            ),
+            queue.grid(rows, state),
+            html.Div(queue.cards(page.rows, centre.now()), id=Id.CARDS, className="cards"),
+            dmc.Pagination(id=Id.PAGES, total=queue.pages_of(page.total), value=state.page, size="sm", withEdges=True),
+            dcc.Store(id=Id.SHOWN, data=[row["id"] for row in rows]),
+        ],
+        className="queue-list",
+    )
+    summary = "J and K move, Enter opens, / searches, ? lists the keys."
+    return parts.page(
+        "Incidents",
+        html.Div([left, html.Div(detail.skeleton(case, centre), className="queue-side")], className="queue"),
+        summary=summary,
+    )
+
+
+def read(centre: Centre, state: QueueState) -> QueuePage:
+    """The page of the queue that the address asks for."""
+    with centre.read() as conn:
+        return desk.queue(conn, state.filter(centre.now()), queue.ROWS, (state.page - 1) * queue.ROWS)
+
+
+def register(app: Registry, centre: Centre) -> None:
+    """Filters to the address, the address to the list, the selection to the address; and the incident beside it."""
+    _register_filters(app)
+    _register_list(app, centre)
+    _register_selection(app)
+    detail.register(app, centre)
+
+
+def _register_filters(app: Registry) -> None:
+    @app.callback(
+        Action.SEE_INCIDENTS,
+        Output(URL, "search"),
+        Input(Id.WORDS, "value"),
+        Input(Id.STATUSES, "value"),
+        Input(Id.WHO, "value"),
+        Input(Id.SPAN, "value"),
+        Input(Id.SORT, "value"),
+        Input(Id.SEVERITIES, "value"),
+        Input(Id.PAGES, "value"),
+        State(URL, "search"),
+        prevent_initial_call=True,
+    )
+    def filtered(
+        words: str, statuses: str, who: str, span: str, sort: str, severities: list[str], page: int, search: str
+    ) -> Any:
+        before = queue_state(search or "")
+        after = replace(
+            before,
+            words=(words or "").strip(),
+            statuses=before.statuses if statuses == queue.status_choice(before) else queue.STATUS_CHOICES[statuses],
+            assignee="" if who == "anybody" else who,
+            span=before.span if span == before.span.start else Span(span),
+            sort=sort,
+            severities=tuple(s for s in Severity if s in (severities or ())),
+        )
+        after = replace(after, page=page if after == before else 1)
+        return no_update if after == before else after.query()
+
+
+def _register_list(app: Registry, centre: Centre) -> None:
+    @app.callback(
+        Action.SEE_INCIDENTS,
+        Output(Id.GRID, "rowData"),
+        Output(Id.CARDS, "children"),
+        Output(Id.TOTAL, "children"),
+        Output(Id.PAGES, "total"),
+        Output(Id.SHOWN, "data"),
+        Output(Id.NEWS, "children"),
+        Output(Id.NEWS, "hidden"),
+        Input(URL, "search"),
+        Input(tick("incidents"), "data"),
+        Input(Id.NEWS, "n_clicks"),
+        State(Id.SHOWN, "data"),
+        prevent_initial_call=True,
+    )
+    def listed(search: str | None, _tick: Any, _news: Any, shown: list[str]) -> Any:
+        state, now = queue_state(search or ""), centre.now()
+        page = read(centre, state)
+        rows, words = queue.grid_rows(page.rows, now), queue.total_words(page, state)
+        if state.selected and from_tick():
+            rows, fresh = queue.held(rows, shown or [])
+            told = f"{fresh} new, show" if fresh else ""
+            return rows, no_update, words, no_update, no_update, told, not fresh
+        return (
+            rows,
+            queue.cards(page.rows, now),
+            queue.total_words(page, state),
+            queue.pages_of(page.total),
+            queue.ids(rows),
+            "",
+            True,
+        )
+
+
+def from_tick() -> bool:
+    """Whether only the live stream set this callback off: then a selected row must not move."""
+    return {t["prop_id"].split(".")[0] for t in ctx.triggered} == {tick("incidents")}
+
+
+def _register_selection(app: Registry) -> None:
+    @app.callback(
+        Action.SEE_INCIDENTS,
+        Output(URL, "search", allow_duplicate=True),
+        Input(Id.GRID, "selectedRows"),
+        State(URL, "search"),
+        prevent_initial_call=True,
+    )
+    def selected(chosen: list[dict[str, Any]] | None, search: str | None) -> Any:
+        state = queue_state(search or "")
+        wanted = str(UUID(chosen[0]["id"])) if chosen else ""
+        return no_update if wanted == state.selected else state.select(wanted).query() or "?"

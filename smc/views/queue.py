@@ -1,0 +1,232 @@
+"""The parts of the queue: columns, rows, cards, filter fields. Pure functions of data and of the address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import dcc, html
+
+from model.device import Provenance
+from model.finding import Severity
+from model.incident import CLOSED, Status
+from smc.store.desk import QueuePage, QueueRow
+from smc.views import marks
+from smc.views.state import OPEN, QueueState, Span
+from smc.views.words import case_name, count, since
+from web import parts
+from web.table import Column, table
+
+Component = Any
+ROWS = 50
+
+
+class Id(StrEnum):
+    """Ids of the page."""
+
+    GRID = "queue-grid"
+    CARDS = "queue-cards"
+    TOTAL = "queue-total"
+    NEWS = "queue-news"
+    WORDS = "queue-words"
+    SEVERITIES = "queue-severities"
+    STATUSES = "queue-statuses"
+    SPAN = "queue-span"
+    WHO = "queue-who"
+    SORT = "queue-sort"
+    PAGES = "queue-pages"
+    SHOWN = "queue-shown"
+
+
+COLUMNS = (
+    Column("severity", "Severity", "severity", 108),
+    Column("case", "Case", "mono", 170),
+    Column("title", "What", options={"flex": 3, "minWidth": 220}),
+    Column("device", "Entity", "mono", options={"flex": 2, "minWidth": 130}),
+    Column("status", "Status", "status", 150),
+    Column("assignee", "Assigned to", width=110),
+    Column("age", "Age", width=92),
+    Column("clock", "Clock", width=92),
+    Column("score", "Score", "number", 76),
+    Column("origin", "Data", width=96),
+    Column("technique", "Technique", "mono", 96),
+)
+STATUS_CHOICES = {
+    "open": OPEN,
+    "new": (Status.NEW,),
+    "closed": tuple(s for s in Status if s in CLOSED),
+    "all": (),
+}
+SPANS = {"now-1h": "last hour", "now-24h": "last 24 h", "now-7d": "last 7 d", "now-30d": "last 30 d"}
+SORTS = {
+    "-severity": "severity, most urgent first",
+    "-seen": "last seen, newest first",
+    "-opened": "opened, newest first",
+    "opened": "opened, oldest first",
+    "clock": "clock, nearest limit first",
+    "-score": "score, highest first",
+    "case": "case number",
+}
+
+
+def grid_rows(rows: Sequence[QueueRow], now: datetime) -> list[dict[str, Any]]:
+    """Rows of the grid; `id` is stable, so an update keeps selection and scroll."""
+    return [
+        {
+            "id": str(r.incident_id),
+            "severity": str(r.severity),
+            "case": case_name(r.site, r.number),
+            "title": r.title + (f" · {count(r.proposals, 'playbook')} waiting" if r.proposals else ""),
+            "device": r.device_name + (f" +{r.devices - 1}" if r.devices > 1 else ""),
+            "status": str(r.status),
+            "assignee": r.assignee or "nobody",
+            "age": since(r.opened, now),
+            "clock": since(r.due, now) if r.due and r.due < now else _left(r.due, now),
+            "score": round(r.score, 2),
+            "origin": "" if r.provenance is Provenance.MEASURED else str(r.provenance),
+            "technique": r.technique,
+        }
+        for r in rows
+    ]
+
+
+def _left(due: datetime | None, now: datetime) -> str:
+    return "" if due is None else since(now, due) + " left"
+
+
+def cards(rows: Sequence[QueueRow], now: datetime) -> list[Component]:
+    """The queue of a narrow screen: one card for each incident."""
+    return [
+        dcc.Link(
+            [
+                html.Div(
+                    [parts.severity(r.severity), marks.status_chip(r.status), *marks.origin_marks([r.provenance])],
+                    className="case-marks",
+                ),
+                html.Strong(r.title),
+                html.Span(
+                    f"{case_name(r.site, r.number)} · {r.assignee or 'nobody'} · {since(r.opened, now)}",
+                    className="muted small",
+                ),
+            ],
+            href=f"/incident?id={r.incident_id}",
+            className="card",
+        )
+        for r in rows
+    ]
+
+
+def total_words(page: QueuePage, state: QueueState) -> str:
+    """How many match, and the way out where none does."""
+    if page.total:
+        return f"{count(page.total, 'incident')} · {SPANS.get(state.span.start, 'chosen time')}"
+    return "No incident matches: widen the time, or choose all severities and statuses."
+
+
+def pages_of(total: int) -> int:
+    """Pages of the queue, one at least."""
+    return max(1, -(-total // ROWS))
+
+
+def grid(rows: list[dict[str, Any]], state: QueueState) -> Component:
+    """The dense list; its order is the address's, so its heads do not sort the shown page alone."""
+    made = table(
+        Id.GRID,
+        COLUMNS,
+        rows,
+        height=620,
+        selection="single",
+        nothing="No incident matches these filters",
+        options={"rowHeight": 32, "suppressScrollOnNewData": True, "tooltipShowDelay": 900},
+    )
+    made.defaultColDef = {**made.defaultColDef, "sortable": False}
+    made.selectedRows = [row for row in rows if row["id"] == state.selected]
+    return made
+
+
+def filters(state: QueueState, me: str) -> html.Div:
+    """The filter fields, filled from the address; `me` is the account of the person."""
+    return html.Div(
+        [
+            dmc.TextInput(
+                id=Id.WORDS,
+                label="Search",
+                placeholder="title, case, device, technique",
+                value=state.words,
+                debounce=300,
+                className="grow",
+            ),
+            dmc.Select(
+                id=Id.STATUSES,
+                label="Status",
+                value=status_choice(state),
+                data=[{"value": k, "label": k} for k in STATUS_CHOICES],
+                allowDeselect=False,
+                w=104,
+            ),
+            dmc.Select(
+                id=Id.WHO,
+                label="Assigned to",
+                value=state.assignee or "anybody",
+                allowDeselect=False,
+                w=128,
+                data=[
+                    {"value": "anybody", "label": "anybody"},
+                    {"value": "-", "label": "nobody"},
+                    {"value": me, "label": "me"},
+                ],
+            ),
+            dmc.Select(
+                id=Id.SPAN,
+                label="Time",
+                value=state.span.start,
+                allowDeselect=False,
+                w=116,
+                data=_span_choices(state.span),
+            ),
+            dmc.Select(
+                id=Id.SORT,
+                label="Order",
+                value=state.sort,
+                allowDeselect=False,
+                w=220,
+                data=[{"value": k, "label": v} for k, v in _sort_choices(state.sort).items()],
+            ),
+            dmc.ChipGroup(
+                [dmc.Chip(str(s), value=str(s), size="xs") for s in reversed(Severity)],
+                id=Id.SEVERITIES,
+                multiple=True,
+                value=[str(s) for s in state.severities],
+            ),
+        ],
+        className="filters",
+    )
+
+
+def status_choice(state: QueueState) -> str:
+    """The word of the status field; a hand-picked set reads as "all" when no word fits."""
+    return next((word for word, chosen in STATUS_CHOICES.items() if chosen == state.statuses), "all")
+
+
+def _span_choices(span: Span) -> list[dict[str, str]]:
+    known = SPANS if span.start in SPANS else {**SPANS, span.start: "chosen time"}
+    return [{"value": value, "label": label} for value, label in known.items()]
+
+
+def _sort_choices(sort: str) -> dict[str, str]:
+    return SORTS if sort in SORTS else {**SORTS, sort: sort.lstrip("-")}
+
+
+def ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Row ids in their order."""
+    return [str(row["id"]) for row in rows]
+
+
+def held(rows: Sequence[dict[str, Any]], shown: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
+    """The rows that are on the screen, in their present order but with new contents; and how many others wait."""
+    by_id = {row["id"]: row for row in rows}
+    kept = [by_id[one] for one in shown if one in by_id]
+    return kept, len(by_id) - len(kept)
