@@ -75,12 +75,13 @@ class Concentrator:
         self.frames_sent = 0
         self._now_ns = now_ns
         self._clients: set[Client] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> int:
         """Start to accept clients; the port (chosen by the system if 0). Raises SetupError when it is occupied."""
         try:
-            self._server = await asyncio.start_server(self._serve, host, port)
+            self._server = await asyncio.start_server(self._accept, host, port)
         except OSError as error:
             address = f"{host}:{port}"
             raise SetupError("PMU address", address, "a free port of this host", f"choose another ({error})") from error
@@ -91,7 +92,8 @@ class Concentrator:
         if self._server is not None:
             self._server.close()
         for client in list(self._clients):
-            client.writer.close()
+            client.writer.transport.abort()
+        await asyncio.gather(*self._serving)
 
     async def send_forever(self) -> None:
         """Send every frame at its moment, one second prepared at a time. Frames of the past are not made up for."""
@@ -125,6 +127,11 @@ class Concentrator:
 
     async def _sleep_until(self, time_ns: int) -> None:
         await asyncio.sleep(max(time_ns - self._now_ns(), 0) / NS_PER_S)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Client(writer)

@@ -73,8 +73,10 @@ class MeterPublisher:
         """Messages waiting or in flight."""
         return len(self._waiting) + self._inflight.count
 
-    async def connect(self, host: str, port: int) -> None:
+    async def connect(self, host: str, port: int, user: str = "", password: str = "") -> None:
         """Connect, trying again until the broker is there. Raises SetupError when it refuses us."""
+        if user:
+            self._client.set_auth_credentials(user, password)
         while True:
             try:
                 await self._client.connect(host, port, version=MQTTv311)

@@ -43,6 +43,8 @@ class NormOptions:
     frames_per_s: int = 10
     idcode: int = 1
     mqtt: str = ""  # host:port of the broker; empty: no meters
+    mqtt_user: str = ""
+    mqtt_password_file: Path | None = None
     meter_period_s: float = 2.0
     inventory_file: Path | None = None  # list of devices as JSON, written before anything listens
     truth_file: Path | None = None  # ground truth for the scorer
@@ -67,6 +69,9 @@ def _check(options: NormOptions) -> None:
         raise SetupError("number of units", options.units, f"1 to {_MAX_UNITS}", "start more sites for more units")
     if not 1 <= options.frames_per_s <= 100:
         raise SetupError("frames per second", options.frames_per_s, "1 to 100", "change it")
+    host, _, port = options.mqtt.rpartition(":")
+    if options.mqtt and not (host and port.isdigit()):
+        raise SetupError("MQTT broker", options.mqtt, "host:port", "correct it")
     if not options.meter_period_s >= 1.0:
         raise SetupError("seconds between readings", options.meter_period_s, ">= 1", "change it")
 
@@ -81,7 +86,7 @@ async def _speak(options: NormOptions, fleet: Fleet, start_ns: int, stop: thread
     log.info("norm.speaking", site=options.site, units=options.units, pmu_port=port, scenario=options.scenario)
     jobs: list[Coroutine[Any, Any, None]] = [concentrator.send_forever(), _report(state), _wait_for(stop)]
     if publisher is not None:
-        jobs.append(_publish(publisher, options.mqtt))
+        jobs.append(_publish(publisher, options))
     tasks = [asyncio.ensure_future(job) for job in jobs]
     done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in running:
@@ -101,16 +106,24 @@ async def _wait_for(stop: threading.Event) -> None:
         await asyncio.sleep(_STOP_POLL_S)
 
 
-async def _publish(publisher: MeterPublisher, address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise SetupError("MQTT broker", address, "host:port", "correct it")
+async def _publish(publisher: MeterPublisher, options: NormOptions) -> None:
+    host, _, port = options.mqtt.rpartition(":")
+    password = _password(options.mqtt_password_file)
     sampling = asyncio.ensure_future(publisher.sample_forever())
     try:
-        await publisher.connect(host, int(port))
+        await publisher.connect(host, int(port), options.mqtt_user, password)
         await asyncio.gather(sampling, publisher.send_forever())
     finally:
         sampling.cancel()
+
+
+def _password(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise SetupError("MQTT password file", str(path), "a file that can be read", str(error)) from error
 
 
 async def _report(state: _State) -> None:
