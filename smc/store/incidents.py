@@ -143,8 +143,8 @@ def _open(conn: Connection, finding: Finding, group_key: str, now: datetime) -> 
         text(
             "INSERT INTO incidents (incident_id, number, site, kind, title, severity, status, opened, changed, "
             "first_seen, last_seen, devices, findings, technique, provenance, group_key) "
-            "SELECT :id, coalesce(max(number), 0) + 1, :site, :kind, :title, :severity, 'new', :now, :now, :start, :end, "
-            ":devices, 1, :technique, :provenance, :key FROM incidents WHERE site = :site"
+            "SELECT :id, coalesce(max(number), 0) + 1, :site, :kind, :title, :severity, 'new', :now, :now, :start, "
+            ":end, :devices, 1, :technique, :provenance, :key FROM incidents WHERE site = :site"
         ),
         {
             "id": incident_id,

@@ -1,0 +1,94 @@
+"""How a stage reads its topic: receive, handle, acknowledge, in that order, with a heartbeat and counters.
+
+A crash between handling and acknowledging hands the message out again; `handle` must therefore be idempotent. Bytes
+that are no message are quarantined and acknowledged, so that one poisoned entry stops nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from uuid import UUID
+
+from prometheus_client import Counter as Metric
+
+from model.errors import DecodeError, PeerError
+from model.time import to_datetime
+from smc.bus import BusDown, Delivery
+from smc.context import StageContext
+from smc.store import health, quarantine
+
+WAIT_S = 1.0
+BATCH = 100
+BEAT_S = 2.0
+AWAY_S = 0.5
+
+_HANDLED = Metric("grid_smc_stage_total", "What a stage counted", ["stage", "what"])
+
+Handle = Callable[[Delivery], Mapping[str, int]]
+
+
+def consume(
+    context: StageContext, stop: threading.Event, topic: str, stage: str, handle: Handle, batch: int = BATCH
+) -> None:
+    """Run until `stop`. `handle` does the whole work of one message and says what it counted, by name."""
+    heart = Heart(context, stage)
+    while not stop.is_set():
+        try:
+            deliveries = context.bus.receive(topic, stage, stage, batch, WAIT_S)
+            for delivery in deliveries:
+                heart.count(_handle_one(context, topic, delivery, handle))
+                context.bus.acknowledge(topic, stage, [delivery.entry])
+                if stop.is_set():
+                    break
+        except BusDown as error:
+            context.log.warning(f"{stage}.bus_away", reason=str(error), wait_s=AWAY_S)
+            stop.wait(AWAY_S)
+        heart.beat()
+
+
+def _handle_one(context: StageContext, topic: str, delivery: Delivery, handle: Handle) -> Mapping[str, int]:
+    try:
+        return handle(delivery)
+    except PeerError as error:
+        context.log.warning("stage.message_refused", topic=topic, entry=delivery.entry, reason=error.reason)
+        received = to_datetime(context.clock.now_ns())
+        with context.engine.begin() as conn:
+            quarantine.put(conn, "bus", topic, error, delivery.body, received)
+        return {"quarantined": 1}
+
+
+def message_id(body: bytes, name: str) -> UUID:
+    """The id in a message that carries only one: {"incident_id": "…"}. Raises DecodeError."""
+    try:
+        return UUID(json.loads(body)[name])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DecodeError("id", f"message with {name}", body[:80], f'{{"{name}": "a UUID"}}') from error
+
+
+class Heart:
+    """Counters of one stage, told to the store every two seconds and to Prometheus at once."""
+
+    def __init__(self, context: StageContext, stage: str) -> None:
+        self._context, self._stage = context, stage
+        self._counted: Counter[str] = Counter()
+        self._last_s = -BEAT_S
+        with context.engine.begin() as conn:
+            health.start(conn, stage)
+
+    def count(self, counted: Mapping[str, int]) -> None:
+        """Add to the counters."""
+        for what, number in counted.items():
+            self._counted[what] += number
+            _HANDLED.labels(self._stage, what).inc(number)
+
+    def beat(self) -> None:
+        """Say that the stage lives, at most every two seconds."""
+        now_s = self._context.clock.monotonic_s()
+        if now_s - self._last_s < BEAT_S:
+            return
+        self._last_s = now_s
+        with self._context.engine.begin() as conn:
+            health.beat(conn, self._stage, dict(self._counted))
