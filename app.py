@@ -156,11 +156,14 @@ def _add_norm(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--site", required=True, help="code of the operator, e.g. DSO-0001")
     sub.add_argument("--units", type=int, default=24, help="number of NORMs (default 24)")
     sub.add_argument("--seed", type=int, default=1, help="seed of the simulated world (default 1)")
-    sub.add_argument("--pmu-port", type=int, required=True, help="loopback port of the simulated concentrator")
-    sub.add_argument("--mqtt", required=True, help="broker, host:port")
+    sub.add_argument("--pmu-port", type=int, default=0, help="loopback port of the concentrator; 0: any, told in the log")
+    sub.add_argument("--rate", type=int, default=10, help="PMU frames per second (default 10)")
+    sub.add_argument("--mqtt", default="", help="broker, host:port; empty: no meters")
     sub.add_argument("--mqtt-user", default="", help="user name at the broker")
     sub.add_argument("--mqtt-password-file", default="", help="file with the password, mode 0600")
-    sub.add_argument("--attack", action="append", default=[], help="SCENARIO:UNIT:START_S:STRENGTH, e.g. s01:3:40:0.6")
+    sub.add_argument("--period", type=float, default=2.0, help="seconds between readings of a meter (default 2)")
+    sub.add_argument("--scenario", default="", help="NAME[:UNIT+UNIT][@START_S][*STRENGTH],... e.g. s01:5@40*0.6,s08:9@30")
+    sub.add_argument("--inventory", default="", help="file for the inventory of devices (JSON)")
     sub.add_argument("--truth", default="", help="file for the ground truth (JSON)")
 
 

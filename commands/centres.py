@@ -124,7 +124,7 @@ def _run_together(
     def guarded(name: str, run: Callable[[StageContext, threading.Event], None]) -> None:
         try:
             run(context, stop)
-        except BaseException as error:  # noqa: BLE001 - reported below and raised again in the main thread
+        except BaseException as error:
             context.log.exception("stages.stage_failed", stage=name)
             failures.append(error)
             stop.set()
@@ -156,5 +156,3 @@ def _serve_metrics(port: int) -> None:
         start_http_server(port, addr="127.0.0.1")
     except OSError as error:
         raise SetupError("SMC_METRICS_PORT", port, "a free loopback port", f"choose another port ({error})") from error
-
-

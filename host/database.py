@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
@@ -86,3 +87,10 @@ def _explain(context: ExceptionContext) -> None:
         shown = url.set(drivername="postgresql").render_as_string() if url is not None else "?"
         reason = " ".join(str(context.original_exception).split())
         raise SetupError("database", shown, f"reachable ({reason})", "start it or correct DATABASE_URL")
+
+
+def heads(branch: str) -> set[str]:
+    """Newest revision of a branch: what `migrate` leads to."""
+    script = ScriptDirectory.from_config(alembic_config())
+    head = script.get_revision(f"{branch}@head")
+    return {head.revision} if head is not None else set()
