@@ -25,13 +25,14 @@ def read_secret(path: Path, what: str) -> bytes:
     The mode is asked of the opened file, so nothing can be exchanged in between.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not make us wait
     except OSError as error:
         raise SetupError(what, str(path), "a readable file", f"create or correct it ({error.strerror})") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise SetupError(what, str(path), "a plain file", "create or correct it")
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise SetupError(what, str(path), "a plain file", "create or correct it")
         if found.st_mode & 0o077:
             mode = f"{path} with mode {stat.S_IMODE(found.st_mode):04o}"
             raise SetupError(what, mode, "mode 0600", f"chmod 600 {path}")
