@@ -245,7 +245,7 @@ class _Direction:
 
 
 def pieces(found: Iterator[Segment]) -> Iterator[Piece]:
-    """Payload in order: TCP put together again per direction, UDP as it came. A recording may start in mid-connection."""
+    """Payload in order: TCP put together again per direction, UDP as it came. Recordings start anywhere."""
     directions: dict[Flow, _Direction] = {}
     for segment in found:
         if not segment.flow.tcp:
