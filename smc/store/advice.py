@@ -70,12 +70,6 @@ def polled(conn: Connection, peer: str, added_after: str, now: datetime, error: 
     conn.execute(query, {"peer": peer, "added_after": added_after, "now": now, "error": error[:500]})
 
 
-def unrouted_findings(conn: Connection) -> set[UUID]:
-    """Findings made of advice that no incident holds yet."""
-    query = text("SELECT finding_id FROM findings WHERE kind = :kind AND incident_id IS NULL")
-    return set(conn.scalars(query, {"kind": str(FindingKind.EUROPEAN_ADVICE)}))
-
-
 def _advice(row: Any) -> Advice:
     fields = {name: row._mapping[name] for name in Advice.__slots__}
     fields |= {"kind": FindingKind(row.kind), "severity": Severity(row.severity), "marking": Tlp(row.marking)}
