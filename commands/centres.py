@@ -60,7 +60,7 @@ def run_esmc(stage: str, environment: Mapping[str, str]) -> int:
     if stage == "taxii":
         from esmc.serve import taxii_serve
 
-        taxii_serve(context)
+        taxii_serve(context.settings, context.engine, context.clock)
     elif stage == "correlate":
         from esmc.correlate import run
 

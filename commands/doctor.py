@@ -1,4 +1,4 @@
-"""`app.py doctor`: look at everything an installation needs, one line each, with the remedy; exit code 1 if a line fails."""
+"""`app.py doctor`: look at all an installation needs, one line each with its remedy; exit code 1 if a line fails."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _bus(url: str) -> list[Line]:
 
     client = Redis.from_url(url, socket_timeout=5)
     info = client.info()
-    policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "unknown")
+    policy = str(client.config_get("maxmemory-policy").get("maxmemory-policy"))
     client.close()
     name = "Valkey" if "valkey_version" in info else "Redis"
     lines = [Line("bus", f"{name} {info.get('valkey_version', info['redis_version'])}")]

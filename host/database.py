@@ -47,6 +47,20 @@ def downgrade(url: str, branch: str, revision: str = "base") -> None:
     _run(url, lambda config: command.downgrade(config, f"{branch}@{revision}"))
 
 
+def recreate(url: str, name: str) -> str:
+    """Drop the database `name` on the server of `url`, make it anew, return its URL. Needs the right CREATEDB."""
+    address = _address(url)
+    made = engine(url, "recreate", pool_size=1)
+    try:
+        with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+            connection.execute(text(f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)"))
+            connection.execute(text(f"CREATE DATABASE {quoted} TEMPLATE template0"))
+    finally:
+        made.dispose()
+    return address.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+
 def alembic_config(connection: Connection | None = None) -> Config:
     """Alembic's configuration, in code: there is no alembic.ini that could disagree with it."""
     config = Config()

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis import Redis
 from sqlalchemy import Engine
 
-from commands.demo.plan import ESMC_PORT, HOST, ROOT, TAXII_PORT, DemoSettings, Operator
-from host.database import engine, migrate
+from commands.demo.plan import HOST, ROOT, DemoSettings, Operator
+from host.database import engine, migrate, recreate
 from host.postgres import Postgres
 from host.supervisor import Program
 from model.device import Site
 from norm.fleet import Fleet
 from norm.inventory import inventory
+from smc.bus import GROUPS
 from smc.store import devices
 
 SEED = 2026
@@ -25,18 +27,29 @@ _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "SMC_CACHE")
 
 @dataclass(frozen=True)
 class Ports:
-    """Loopback ports chosen at start: the broker's, and each site's simulated concentrator's."""
+    """Loopback ports: of the desks and TAXII by name, and, chosen at start, the broker's and the concentrators'."""
 
+    listen: Mapping[str, int]
     broker: int
     concentrator: Mapping[str, int]
 
 
-def fresh_database(server: Postgres, name: str, branch: str) -> str:
-    """An empty, migrated database; what an earlier demo left under the name is gone."""
-    server.drop_database(name)
-    url = server.create_database(name)
+def fresh_database(server: Postgres | str, name: str, branch: str) -> str:
+    """An empty, migrated database on the embedded server or on that of a URL; what an earlier demo left is gone."""
+    if isinstance(server, str):
+        url = recreate(server, name)
+    else:
+        server.drop_database(name)
+        url = server.create_database(name)
     migrate(url, branch)
     return url
+
+
+def forget_topics(redis_url: str, site: str) -> None:
+    """Delete what an earlier demo left on the bus for this site; the databases are new as well."""
+    client = Redis.from_url(redis_url)
+    client.delete(*(f"{site}:{topic}" for topic in GROUPS))
+    client.close()
 
 
 def enrol_site(made: Engine, operator: Operator, settings: DemoSettings) -> None:
@@ -68,7 +81,7 @@ def site_programs(
         "SMC_MQTT": f"{HOST}:{ports.broker}",
         "SMC_MQTT_USER": "centre",
         "SMC_MQTT_PASSWORD_FILE": str(password),
-        "SMC_LISTEN_PORT": str(operator.port),
+        "SMC_LISTEN_PORT": str(ports.listen[operator.site]),
         "SMC_SECURE_COOKIES": "0",
         "SMC_POLL_S": "3",
     }
@@ -89,14 +102,14 @@ def replay_program(operator: Operator, captures: list[Path], environment: Mappin
     return app(f"{operator.site}.replay", ["replay", *files, "--loop", "--speed", "1"], environment)
 
 
-def esmc_programs(settings: DemoSettings, variables: Mapping[str, str]) -> list[Program]:
+def esmc_programs(settings: DemoSettings, variables: Mapping[str, str], ports: Ports) -> list[Program]:
     """TAXII server, correlation and desk of the pan-European centre."""
     environment = {
         **variables,
         "ESMC_SIMULATED": "1",
         "ESMC_DATA": str(settings.data / "esmc"),
-        "ESMC_LISTEN_PORT": str(ESMC_PORT),
-        "ESMC_TAXII_PORT": str(TAXII_PORT),
+        "ESMC_LISTEN_PORT": str(ports.listen["ESMC"]),
+        "ESMC_TAXII_PORT": str(ports.listen["TAXII"]),
         "ESMC_SECURE_COOKIES": "0",
         "ESMC_CAMPAIGN_MEMBERS": "2",  # the demo has two members; the default is three
     }

@@ -10,17 +10,16 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from commands.demo.plan import HOST, OPERATORS, TAXII_PORT, Operator
+from commands.demo.plan import HOST, OPERATORS, Operator
 from esmc import members
+from model.federation import member_uri
 from model.time import SystemClock, to_datetime
 from trust.certificates import create_authority, issue_client, issue_server
 from trust.secret_files import write_secret
 from trust.signing import create_key
 
-API_ROOT = f"https://{HOST}:{TAXII_PORT}/federation/"
 
-
-def create_federation(folder: Path, esmc: Engine) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+def create_federation(folder: Path, esmc: Engine, taxii_port: int) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Write all keys below `folder`, enrol the members; returns ESMC_* variables, and SMC_* variables by site."""
     authority = create_authority("Grid SMC demo federation")
     ca_file = folder / "ca.pem"
@@ -39,11 +38,11 @@ def create_federation(folder: Path, esmc: Engine) -> tuple[dict[str, str], dict[
         certificate, key, pseudonyms = (
             folder / f"{operator.site}-{name}" for name in ("client.pem", "sign.pem", "hide.key")
         )
-        write_secret(certificate, issue_client(authority, members.certificate_uri(operator.site)))
+        write_secret(certificate, issue_client(authority, member_uri(operator.site)))
         write_secret(pseudonyms, secrets.token_bytes(32))
         _enrol(esmc, operator, create_key(key))
         for_members[operator.site] = {
-            "SMC_TAXII_URL": API_ROOT,
+            "SMC_TAXII_URL": f"https://{HOST}:{taxii_port}/federation/",
             "SMC_TAXII_CA_FILE": str(ca_file),
             "SMC_TAXII_CERTIFICATE_FILE": str(certificate),
             "SMC_SIGNING_KEY_FILE": str(key),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class DemoSettings:
     capture: Path = setting("pcap file or folder of IEEE C37.118.2 traffic to replay", Path())
     data: Path = setting("folder for everything the demo writes", ROOT / "var" / "demo")
     units: int = setting("simulated NORMs per operator", 24)
+    port_offset: int = setting("added to every port the demo listens on", 0)
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,15 @@ OPERATORS = (
 )
 
 
-def require_free_ports() -> None:
+def ports(settings: DemoSettings) -> dict[str, int]:
+    """Where the demo listens: by site code, "ESMC" and "TAXII"."""
+    plain = {operator.site: operator.port for operator in OPERATORS} | {"ESMC": ESMC_PORT, "TAXII": TAXII_PORT}
+    return {name: port + settings.port_offset for name, port in plain.items()}
+
+
+def require_free(wanted: Iterable[int]) -> None:
     """Refuse to start anything while a port of the demo is taken."""
-    for port in (*(operator.port for operator in OPERATORS), ESMC_PORT, TAXII_PORT):
+    for port in wanted:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
