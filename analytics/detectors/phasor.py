@@ -2,12 +2,13 @@
 
 The common rotation of the grid is taken out slot by slot (frames of one time): angle minus the PMU's own constant
 offset, minus the direction of the sum of all, minus the median of what is left. Means over a second, their differences
-as scores of a CUSUM (a ramp), and their distance from the learnt level (a step). A clock error of t turns all phasors of a
-PMU by -2 pi f t and moves neither voltage nor power. A real change of angle in a distribution grid moves the voltage by
-a similar ratio: what the voltage explains is no finding. Needs three PMUs of one provenance and nominal frequency.
+as scores of a CUSUM (a ramp), and their distance from the learnt level (a step). A clock error of t turns all phasors
+of a PMU by -2 pi f t and moves neither voltage nor power. A real change of angle in a distribution grid moves the
+voltage by a similar ratio: what the voltage explains is no finding. Needs three PMUs of one provenance and nominal
+frequency.
 
-Limits: drifts below allowance x spread per second, steps below `step_s`, and an attack on half of the PMUs at once are not
-seen. Cost: a few array operations per block and per second.
+Limits: drifts below allowance x spread per second, steps below `step_s`, and an attack on half of the PMUs at once are
+not seen. Cost: a few array operations per block and per second.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class DriftParameters:
     cusum: Cusum = field(default_factory=_cusum)
     hold_s: float = 1.0  # a slot waits so long for slow PMUs
     least_pmus: int = 3
+    least_voltage_v: float = 0.1  # below, an angle is noise
     prior_rad: float = 2e-3  # spread of second means before it is learnt
     floor_rad: float = 5e-4
     learn_seconds: int = 20
@@ -118,7 +120,7 @@ class PhaseDrift:
         rows = np.flatnonzero(mine)
         column = 2 + 2 * self.fleet.voltages[block.device[rows], 0]
         magnitude = block.values[rows, np.minimum(column, len(block.columns) - 2)]
-        return np.asarray(rows[magnitude > 0.1 * np.finfo(np.float32).eps * 1e6])
+        return np.asarray(rows[magnitude > self.parameters.least_voltage_v])
 
     def _wait(self, rows: Index, block: Block) -> None:
         """Keep frames until their slot is complete; frames of slots already judged are too late."""
@@ -204,7 +206,7 @@ class PhaseDrift:
         return angle, voltage / frames, power / frames
 
     def _follow_level(self, device: Index, angle: F64, time_ns: I64) -> Bools:
-        """Whether the angle has left its level for some seconds. The level follows slowly, and never what is far off."""
+        """Whether the angle has left its level for some seconds; the level follows slowly, and only what is near."""
         state, p = self._state, self.parameters
         level = np.where(np.isnan(state["level"][device]), angle, state["level"][device])
         distance = angle - level

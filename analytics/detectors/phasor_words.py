@@ -92,7 +92,8 @@ def _explanation(t: Turn) -> str:
     voltage = percent(t.voltage_v / t.voltage_before_v - 1.0) if t.voltage_before_v else "unknown"
     return (
         f"Its voltage phasor turned {math.degrees(t.turned_rad):+.2f}° against the consensus of {t.neighbours} "
-        f"neighbours within {duration(t.seconds)}: at {t.frequency_hz:g} Hz a clock error of {t.offset_us:+.0f} µs{rate}. "
+        f"neighbours within {duration(t.seconds)}: at {t.frequency_hz:g} Hz a clock error of {t.offset_us:+.0f} µs"
+        f"{rate}. "
         f"Voltage moved {voltage}, power from {quantity(t.power_before_w, 'W')} to {quantity(t.power_w, 'W')}: "
         "a real change of angle of this size would have moved the voltage too."
     )
@@ -107,19 +108,14 @@ def _evidence(t: Turn, ramp_score: float, step_score: float) -> tuple[Evidence, 
     return (
         Evidence("clock_drift_us", t.offset_us, 0.0, -band_us, band_us, "µs", share),
         Evidence("clock_offset_us", level_us, 0.0, -step_us, step_us, "µs", 1.0 - share),
-        Evidence(
-            "voltage_v",
-            t.voltage_v,
-            t.voltage_before_v,
-            t.voltage_before_v * (1.0 - _VOLTAGE_RATIO),
-            t.voltage_before_v * (1.0 + _VOLTAGE_RATIO),
-            "V",
-            0.0,
-        ),
-        Evidence(
-            "power_w", t.power_w, t.power_before_w, t.power_before_w - room_w, t.power_before_w + room_w, "W", 0.0
-        ),
+        _near("voltage_v", t.voltage_v, t.voltage_before_v, _VOLTAGE_RATIO * abs(t.voltage_before_v), "V"),
+        _near("power_w", t.power_w, t.power_before_w, room_w, "W"),
     )
+
+
+def _near(signal: str, now: float, before: float, room: float, unit: str) -> Evidence:
+    """A signal that should have moved, and did not: it has no part in the score."""
+    return Evidence(signal, now, before, before - room, before + room, unit, 0.0)
 
 
 def _missing(t: Turn) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def save_arrays(arrays: Mapping[str, npt.NDArray[Any]], version: str) -> bytes:
 def load_arrays(data: bytes, fresh: Mapping[str, npt.NDArray[Any]], version: str) -> Arrays:
     """Arrays of `save_arrays`, each put over the beginning of its fresh one (devices may have joined since).
 
-    A fresh array with length 0 holds a buffer and takes any length. Raises DecodeError on other names, kinds or version.
+    A fresh array with length 0 holds a buffer and takes any length. Raises DecodeError on other names, types, version.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:

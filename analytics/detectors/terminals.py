@@ -70,7 +70,7 @@ def take_in(state: Arrays, fleet: Fleet, block: Block) -> Iterator[None]:
 
 
 def frame_sums(fleet: Fleet, block: Block) -> F64:
-    """Power in W, apparent power in VA, mean voltage in V and 1 of each frame, (n, 4); zeros where the frame cannot be used."""
+    """Power in W, apparent power in VA, mean voltage in V and 1 of each frame, (n, 4); zeros where it is not usable."""
     voltage = _phasors(block, fleet.voltages[block.device])
     current = _phasors(block, fleet.currents[block.device])
     product = voltage * np.conj(current)
