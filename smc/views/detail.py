@@ -17,9 +17,10 @@ from dash import Input, Output, State, ctx, dcc, html, no_update
 from model.errors import Conflict, NotPermitted, OperatorError
 from model.incident import STEPS, Status
 from smc.desk import commands
+from smc.playbooks import library, steps_of
 from smc.store import decisions, desk, findings, incidents
 from smc.views import case as shown
-from smc.views import evidence, playbooks
+from smc.views import evidence
 from smc.views.case import Case
 from smc.views.centre import Centre
 from smc.views.words import STATUS_WORDS
@@ -177,11 +178,17 @@ def _filled(case: Case, centre: Centre) -> dict[str, Any]:
         Id.HEAD: shown.head(case),
         Id.EVIDENCE: evidence.of_case(case, centre),
         Id.WHY: parts.panel("Why we think so", shown.why(case)),
-        Id.STEPS: shown.actions(case, {d.playbook_id: playbooks.steps(d.playbook_id) for d in case.decisions}),
+        Id.STEPS: shown.actions(case, {d.playbook_id: playbook_steps(d.playbook_id) for d in case.decisions}),
         Id.APPROVAL: proposal is None,
         Id.REST: rest,
         Id.STATUS: next_statuses(case.incident.status),
     }
+
+
+def playbook_steps(playbook_id: str) -> list[tuple[str, str]]:
+    """(name, "for whom: what") of each step; none where the playbook left the library after it was proposed."""
+    book = library().get(playbook_id)
+    return [(name, f"For {who}: {what}") for name, who, what in steps_of(book)] if book else []
 
 
 def shape(case: Case) -> str:

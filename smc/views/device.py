@@ -38,10 +38,10 @@ def layout(params: Mapping[str, str], centre: Centre) -> Any:
         focus = _finding(findings.get(conn, UUID(state.finding)) if state.finding else None, device)
         start, end = evidence.window(focus, centre.now()) if focus and "from" not in params else _times(state, centre)
         found = signals.read(conn, device, start, end)
-        named = desk.devices_named(conn, [device.index])[device.index]
+        received = desk.devices_named(conn, [device.index])[device.index].received
     body = [
         _focus(focus, device) if focus else None,
-        parts.columns(_identity(device, named.received, centre.now()), _window(state, device, found, centre.now())),
+        parts.columns(_identity(device, received, centre.now()), _window(state, device, found)),
         html.Div([html.Section(c, className="panel") for c in signals.charts(found, focus)], className="charts"),
         _findings(found),
         raw.panel(found),
@@ -89,7 +89,7 @@ def _identity(device: Device, received: datetime | None, now: datetime) -> Any:
     )
 
 
-def _window(state: DeviceState, device: Device, found: Signals, now: datetime) -> Any:
+def _window(state: DeviceState, device: Device, found: Signals) -> Any:
     """What time is shown, how to change it, and a link that stays true."""
     fixed = replace(
         state, span=Span(found.start.isoformat(timespec="seconds"), found.end.isoformat(timespec="seconds"))
@@ -108,9 +108,8 @@ def _window(state: DeviceState, device: Device, found: Signals, now: datetime) -
         ("In it", count(rows, noun) if rows else parts.not_observed("nothing observed")),
         ("Show", html.Span(links, className="choices")),
         ("Link", parts.link("with absolute times", f"{base}&{fixed.query().lstrip('?').replace('+', '%2B')}")),
-        ("Clock now", moment(now)),
     ]
-    if device.kind is DeviceKind.PMU:
+    if device.kind is DeviceKind.PMU and rows and found.start > state.span.resolve(found.end)[0]:
         told.insert(3, ("Limit", "phasors show the newest 15 min of a longer time"))
     return parts.panel("Time", parts.facts(told))
 

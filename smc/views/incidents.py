@@ -48,7 +48,7 @@ def layout(params: Mapping[str, str], centre: Centre) -> Component:
         ],
         className="queue-list",
     )
-    summary = "J and K move, Enter opens, / searches, ? lists the keys."
+    summary = html.Span("J and K move, Enter opens, / searches, ? lists the keys.", className="only-wide")
     return parts.page(
         "Incidents",
         html.Div([left, html.Div(detail.skeleton(case, centre), className="queue-side")], className="queue"),

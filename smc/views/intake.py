@@ -16,7 +16,7 @@ from smc.store.overview import Coverage
 from smc.views import marks
 from smc.views.centre import Centre
 from smc.views.state import ListState, list_state
-from smc.views.words import age, count, hex_dump, moment_ms, number, since, size_of
+from smc.views.words import age, count, counted, hex_dump, moment_ms, number, since, size_of
 from trust.roles import Action
 from web import URL, Page, Registry, chart, parts, table, tick
 
@@ -99,7 +99,7 @@ def stage_state(age_s: float) -> Component:
 
 def counters(found: Mapping[str, float]) -> str:
     """Counters as words: "frames 1,204 · late 3"."""
-    return " · ".join(f"{name.replace('_', ' ')} {number(value, 6)}" for name, value in sorted(found.items()))
+    return " · ".join(f"{name.replace('_', ' ')} {counted(value)}" for name, value in sorted(found.items()))
 
 
 def _sources(sources: Sequence[Coverage], now: datetime) -> Component:

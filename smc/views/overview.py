@@ -231,7 +231,7 @@ def _queue(seen: Overview) -> Component:
     rows = [
         (
             parts.severity(r.severity),
-            parts.link(case_name(r.site, r.number), f"/incident?id={r.incident_id}", "mono"),
+            parts.link(case_name(r.number), f"/incident?id={r.incident_id}", "mono nowrap"),
             html.Span([r.title, *marks.origin_marks([r.provenance])], className="case-marks"),
             marks.status_chip(r.status),
             r.assignee or html.Span("nobody", className="muted"),

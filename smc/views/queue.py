@@ -42,11 +42,11 @@ class Id(StrEnum):
 
 
 COLUMNS = (
-    Column("severity", "Severity", "severity", 108),
-    Column("case", "Case", "mono", 170),
-    Column("title", "What", options={"flex": 3, "minWidth": 220}),
+    Column("severity", "Severity", "severity", 100),
+    Column("case", "Case", "mono", 112),
+    Column("title", "What", options={"flex": 4, "minWidth": 300}),
     Column("device", "Entity", "mono", options={"flex": 2, "minWidth": 130}),
-    Column("status", "Status", "status", 150),
+    Column("status", "Status", "status", 140),
     Column("assignee", "Assigned to", width=110),
     Column("age", "Age", width=92),
     Column("clock", "Clock", width=92),
@@ -78,7 +78,7 @@ def grid_rows(rows: Sequence[QueueRow], now: datetime) -> list[dict[str, Any]]:
         {
             "id": str(r.incident_id),
             "severity": str(r.severity),
-            "case": case_name(r.site, r.number),
+            "case": case_name(r.number),
             "title": r.title + (f" · {count(r.proposals, 'playbook')} waiting" if r.proposals else ""),
             "device": r.device_name + (f" +{r.devices - 1}" if r.devices > 1 else ""),
             "status": str(r.status),
@@ -108,7 +108,7 @@ def cards(rows: Sequence[QueueRow], now: datetime) -> list[Component]:
                 ),
                 html.Strong(r.title),
                 html.Span(
-                    f"{case_name(r.site, r.number)} · {r.assignee or 'nobody'} · {since(r.opened, now)}",
+                    f"{case_name(r.number)} · {r.assignee or 'nobody'} · {since(r.opened, now)}",
                     className="muted small",
                 ),
             ],
@@ -137,12 +137,12 @@ def grid(rows: list[dict[str, Any]], state: QueueState) -> Component:
         Id.GRID,
         COLUMNS,
         rows,
-        height=620,
         selection="single",
         nothing="No incident matches these filters",
         options={"rowHeight": 32, "suppressScrollOnNewData": True, "tooltipShowDelay": 900},
     )
     made.defaultColDef = {**made.defaultColDef, "sortable": False}
+    made.style = {"height": "max(240px, calc(100vh - 300px))"}
     made.selectedRows = [row for row in rows if row["id"] == state.selected]
     return made
 

@@ -95,6 +95,8 @@ def quantity(value: float | None, unit: str, digits: int = 4) -> str:
     """A number with its unit, `digits` significant: 12.34 kW, 231.4 V, 3.100 µs; a missing one reads "no value"."""
     if value is None or not math.isfinite(value):
         return "no value"
+    if unit in {"Hz", "Hz/s"} and 0 < abs(value) < 0.1:
+        return f"{number(value * 1e3, digits)} m{unit}"
     if unit not in _PREFIXED or value == 0:
         return f"{number(value, digits)} {unit}".strip()
     size = abs(value)
@@ -133,9 +135,14 @@ def count(number_of: int, noun: str, plural: str = "") -> str:
     return f"{number_of:,} {noun if number_of == 1 else plural or noun + 's'}"
 
 
-def case_name(site: str, number_of: int) -> str:
-    """DSO-0001/case-000042, the name people and partners use."""
-    return f"{site}/case-{number_of:06d}"
+def case_name(number_of: int) -> str:
+    """case-000042, as lists of one centre print it; partners know it with the site in front (Incident.case)."""
+    return f"case-{number_of:06d}"
+
+
+def counted(value: float) -> str:
+    """A counter: whole where it is whole, else four significant digits."""
+    return f"{int(value):,}" if float(value).is_integer() else number(value)
 
 
 def size_of(octets: int) -> str:

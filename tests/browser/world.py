@@ -5,6 +5,9 @@ Everything here is simulated and says so, except one unit that is marked replaye
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,6 +43,14 @@ CHANNELS = tuple(
     Channel(name, ChannelKind.VOLTAGE if name[0] == "V" else ChannelKind.CURRENT)
     for name in ("VA", "VB", "VC", "IA", "IB", "IC")
 )
+STAGES: dict[str, dict[str, float]] = {
+    "intake": {"frames": 18_004, "readings": 720, "refused": 3},
+    "detect": {"blocks": 412, "findings": 3},
+    "triage": {"findings": 3, "incidents_opened": 3},
+    "decide": {"proposed": 3},
+    "act": {"dry_runs": 0},
+    "federate": {"sent": 1},
+}
 UNITS = 4
 PMU_SPAN, PMU_STEP_NS = timedelta(minutes=6), 100_000_000
 METER_SPAN, METER_STEP_NS = timedelta(minutes=30), 10_000_000_000
@@ -156,23 +167,60 @@ def power_w(n: int, time_ns: np.ndarray) -> np.ndarray:
     return 900 + 260 * n + 220 * np.sin(minutes / 3 + n) + 60 * np.sin(minutes * 2.1 + n)
 
 
-def add_telemetry(engine: Engine, fleet: Fleet, now: datetime) -> None:
-    """Meter readings of half an hour and frames of six minutes, up to now."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Telemetry of a time, with when the attacks began."""
+
+    start: datetime
+    end: datetime
+    attacked: datetime
+
+    def times_ns(self, step_ns: int) -> np.ndarray:
+        """Multiples of the step in [start, end)."""
+        return np.arange(-(-to_ns(self.start) // step_ns), -(-to_ns(self.end) // step_ns)) * step_ns
+
+
+def add_telemetry(engine: Engine, fleet: Fleet, meters: Window, pmus: Window) -> None:
+    """Meter readings and frames of these times."""
     with engine.begin() as conn:
         for n, device in enumerate(fleet.meters):
-            store_block(conn, _readings(n, device, now))
+            store_block(conn, _readings(n, device, meters))
         for n, device in enumerate((*fleet.pmus, fleet.replayed)):
-            store_block(conn, _frames(n, device, now))
+            store_block(conn, _frames(n, device, pmus))
 
 
-def _readings(n: int, device: Device, now: datetime) -> Block:
-    time_ns = np.arange(to_ns(now - METER_SPAN), to_ns(now), METER_STEP_NS)
+@contextmanager
+def going_on(desk: StageContext, fleet: Fleet, began: datetime) -> Iterator[None]:
+    """Frames, readings and heartbeats keep coming in while the block runs, as they would from a living grid."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_go_on, args=(desk, fleet, began, stop), name="world")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def _go_on(desk: StageContext, fleet: Fleet, began: datetime, stop: threading.Event) -> None:
+    until = began
+    while not stop.wait(2.0):
+        window = Window(until, to_datetime(desk.clock.now_ns()), began - ATTACK)
+        add_telemetry(desk.engine, fleet, window, window)
+        until = window.end
+        with desk.engine.begin() as conn:
+            for stage in STAGES:
+                health.beat(conn, stage, STAGES[stage])
+
+
+def _readings(n: int, device: Device, window: Window) -> Block:
+    time_ns = window.times_ns(METER_STEP_NS)
     true_w, noise = power_w(n, time_ns), np.random.default_rng(n)
-    told_w = np.where((time_ns > to_ns(now - ATTACK)) & (n == TAMPERED), 0.55 * true_w, true_w)
+    told_w = np.where((time_ns > to_ns(window.attacked)) & (n == TAMPERED), 0.55 * true_w, true_w)
     told_w = told_w * (1 + 0.002 * noise.standard_normal(len(time_ns)))
     volts = 230 + 1.2 * np.sin(time_ns / 6e11)[:, None] + 0.2 * noise.standard_normal((len(time_ns), 3))
     columns = {
-        "energy_import_wh": 1.2e6 + np.cumsum(told_w) * METER_STEP_NS / 3.6e12,
+        "energy_import_wh": time_ns / 3.6e12 * 0.9,
         "energy_export_wh": np.zeros(len(time_ns)),
         "power_w": told_w,
         "reactive_power_var": 0.2 * told_w,
@@ -184,11 +232,11 @@ def _readings(n: int, device: Device, now: datetime) -> Block:
     return _block(Schema.METER, METER_COLUMNS, device, time_ns, values, f"smc/{SITE}/{device.unit}/meter", "mqtt")
 
 
-def _frames(n: int, device: Device, now: datetime) -> Block:
-    time_ns = np.arange(to_ns(now - PMU_SPAN), to_ns(now), PMU_STEP_NS) // PMU_STEP_NS * PMU_STEP_NS
+def _frames(n: int, device: Device, window: Window) -> Block:
+    time_ns = window.times_ns(PMU_STEP_NS)
     noise = np.random.default_rng(100 + n)
-    since_s = (time_ns - time_ns[0]) / 1e9
-    attack_s = np.clip((time_ns - to_ns(now - ATTACK)) / 1e9, 0, None)
+    since_s = (time_ns - to_ns(window.attacked)) / 1e9
+    attack_s = np.clip(since_s, 0, None)
     shared = 0.4 * np.sin(since_s / 40) + 2 * np.pi * 0.002 * since_s  # what the grid does to everybody
     drift = 0.0016 * attack_s if n == SPOOFED else 0.0
     angle = shared + drift + 0.05 * n + 0.0008 * noise.standard_normal(len(time_ns))
@@ -334,14 +382,7 @@ def proposal_of(desk: StageContext, incident: Incident) -> Decision:
 def add_flow(engine: Engine, now: datetime, incident: Incident) -> None:
     """Stages that beat, messages refused, a parcel for Europe, and an alert from there."""
     with engine.begin() as conn:
-        for stage, counted in {
-            "intake": {"frames": 18_004, "readings": 720, "refused": 3},
-            "detect": {"blocks": 412, "findings": 3},
-            "triage": {"findings": 3, "incidents_opened": 3},
-            "decide": {"proposed": 3},
-            "act": {"dry_runs": 0},
-            "federate": {"sent": 1},
-        }.items():
+        for stage, counted in STAGES.items():
             health.start(conn, stage)
             health.beat(conn, stage, counted)
         for n, error in enumerate(
@@ -376,12 +417,29 @@ def _alert(now: datetime) -> Advice:
     )
 
 
-def fill(desk: StageContext) -> list[Incident]:
-    """The whole world: accounts, fleet, telemetry, three incidents, flow. Returns the incidents."""
+@dataclass(frozen=True, slots=True)
+class World:
+    """What `fill` made: the fleet, the moment, and the incidents: frozen (low), tampered (high), spoofed (critical)."""
+
+    fleet: Fleet
+    began: datetime
+    incidents: tuple[Incident, ...]
+
+
+def found_grid(desk: StageContext) -> tuple[Fleet, datetime]:
+    """Accounts, fleet and telemetry up to now; nothing found yet."""
     now = to_datetime(desk.clock.now_ns())
     add_accounts(desk.engine)
     fleet = enrol(desk.engine)
-    add_telemetry(desk.engine, fleet, now)
-    raised = [raise_finding(desk, make(fleet, now)) for make in (idle, tampered, spoofed)]
+    add_telemetry(
+        desk.engine, fleet, Window(now - METER_SPAN, now, now - ATTACK), Window(now - PMU_SPAN, now, now - ATTACK)
+    )
+    return fleet, now
+
+
+def fill(desk: StageContext) -> World:
+    """The whole world: grid, three incidents, flow."""
+    fleet, now = found_grid(desk)
+    raised = tuple(raise_finding(desk, make(fleet, now)) for make in (idle, tampered, spoofed))
     add_flow(desk.engine, now, raised[-1])
-    return raised
+    return World(fleet, now, raised)
