@@ -133,13 +133,8 @@ def _pmu(block: Block, row: int, pmu: Pmu) -> Line:
         "frequency_hz": values[0],
         "rocof_hz_per_s": values[1],
         "phasors": [
-            {
-                "name": p.name,
-                "magnitude": values[2 + 2 * k],
-                "unit": "A" if p.current else "V",
-                "angle_rad": values[3 + 2 * k],
-            }
-            for k, p in enumerate(pmu.phasors)
+            {"name": p.name, "unit": "A" if p.current else "V", "magnitude": values[at], "angle_rad": values[at + 1]}
+            for at, p in zip(range(2, first_analog, 2), pmu.phasors, strict=True)
         ],
         "analogs": [{"name": a.name, "value": values[first_analog + k]} for k, a in enumerate(pmu.analogs)],
         "digitals": values[first_digital:],

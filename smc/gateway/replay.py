@@ -101,6 +101,7 @@ class _Player:
         started_s = clock.monotonic_s()
         first_ns: int | None = None
         shift = _Shift()
+        self._indices.clear()
         try:
             for heard in listen(data):
                 first_ns = heard.time_ns if first_ns is None else first_ns
