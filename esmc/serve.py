@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -25,14 +24,14 @@ GRACE_S = 5
 
 
 class _TaxiiApplication(BaseApplication):  # type: ignore[misc]
-    def __init__(self, app: flask.Flask, listener: socket.socket, settings: EsmcSettings) -> None:
+    def __init__(self, app: flask.Flask, listener: int, settings: EsmcSettings) -> None:
         self._app, self._listener, self._settings = app, listener, settings
         super().__init__()
 
     def load_config(self) -> None:
         certificate = str(self._settings.taxii_certificate_file)
         chosen: dict[str, Any] = {
-            "bind": [f"fd://{self._listener.fileno()}"],
+            "bind": [f"fd://{self._listener}"],
             "worker_class": "gthread",
             "workers": 1,
             "threads": THREADS,
@@ -64,8 +63,8 @@ def taxii_serve(settings: EsmcSettings, engine: Engine, clock: Clock) -> None:
     ):
         _require(what, path)
     context = EsmcContext(settings, engine, clock, structlog.get_logger("taxii"))
-    with listen(settings.taxii_host, settings.taxii_port) as listener:
-        _TaxiiApplication(create_app(context), listener, settings).run()
+    listener = listen(settings.taxii_host, settings.taxii_port)
+    _TaxiiApplication(create_app(context), listener.detach(), settings).run()  # gunicorn closes the descriptor itself
 
 
 def _require(what: str, path: Path) -> None:

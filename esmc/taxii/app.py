@@ -197,7 +197,7 @@ class TaxiiServer:
 def create_app(context: EsmcContext, envelopes_per_minute: int = ENVELOPES_PER_MINUTE) -> Flask:
     """WSGI application; to be served behind a TLS that demands client certificates of the federation."""
     server, app = TaxiiServer(context, envelopes_per_minute), Flask("taxii", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = 4 * MAX_BYTES  # read to the end, so that the sender hears its 413
     app.url_map.strict_slashes = False
     app.extensions["engine"] = context.engine
     base = f"/{ROOT}/collections/<key>"

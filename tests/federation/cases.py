@@ -10,6 +10,9 @@ from sqlalchemy import Connection
 from model.device import Device, DeviceKind, Protocol, Provenance
 from model.finding import Evidence, Finding, FindingKind, Severity
 from model.ids import stable_id
+from model.incident import Status
+from model.stix_case import Case
+from smc.playbooks import for_kind
 from smc.store import devices, findings, incidents
 
 MARKER = "canary-7f3a"  # in device names and free text: must never be found in an outbound byte
@@ -56,3 +59,30 @@ def open_incident(
     findings.add(conn, [finding])
     incident, _ = incidents.open_or_extend(conn, finding, f"{kind}|{key[0]}", now - timedelta(hours=1), now)
     return incident.incident_id
+
+
+def a_case(site: str = "DSO-0001", number: int = 42, kind: FindingKind = FindingKind.METER_TAMPER) -> Case:
+    """A case with everything in it, at a fixed time."""
+    at = datetime(2026, 11, 1, 10, tzinfo=UTC)
+    return Case(
+        site=site,
+        case=f"case-{number:06d}",
+        kind=kind,
+        severity=Severity.HIGH,
+        status=Status.NEW,
+        created=at,
+        modified=at,
+        first_seen=at - timedelta(minutes=18),
+        last_seen=at - timedelta(minutes=5),
+        findings=7,
+        technique="T0856" if kind is FindingKind.METER_TAMPER else "",
+        provenance=Provenance.SIMULATED,
+        version=3,
+        confidence=80,
+        country="DE",
+        area="DE-BY",
+        meters=214,
+        pmus=None,
+        groups=("1218fa191b8c459fbcb6",),
+        playbook=for_kind(kind),
+    )
