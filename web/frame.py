@@ -14,6 +14,7 @@ import flask
 import plotly
 import structlog
 from dash import Input, Output, State, no_update
+from dash.exceptions import DependencyException
 from dash.fingerprint import build_fingerprint
 from flask_compress import Compress
 from sqlalchemy import Engine
@@ -108,6 +109,7 @@ def _server(engine: Engine, gate: Gate) -> flask.Flask:
     server.before_request(suites.before)
     server.after_request(suites.after)  # runs after the compressor, which registers later
     server.register_error_handler(NotPermitted, gates.not_permitted)
+    server.register_error_handler(DependencyException, lambda _: ({"error": "There is no such script."}, 404))
     server.register_error_handler(Exception, _failed)
     server.add_url_rule(gates.HEALTH, "health", lambda: flask.Response("ok\n", mimetype="text/plain"))
     Compress(server)

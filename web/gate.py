@@ -197,8 +197,9 @@ def _refused(code: int, text: str) -> Response:
 
 
 def _tricky(environ: Mapping[str, object], path: str) -> bool:
+    """Whether the path was sent in another spelling than the one it is known by: encoded, doubled, dotted."""
     raw = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or path).partition("?")[0]
-    return "%" in raw or "\\" in raw or "//" in path or any(part in {".", ".."} for part in path.split("/"))
+    return raw != path or "//" in path or any(part in {".", ".."} for part in path.split("/"))
 
 
 def _passive() -> bool:
@@ -225,6 +226,7 @@ def _update_output(data: bytes) -> str:
         return ""
     lists = (body.get("inputs"), body.get("changedPropIds", []), body.get("state", []))
     sound = all(isinstance(part, list) for part in lists) and isinstance(body.get("outputs"), dict | list)
+    sound = sound and all(isinstance(changed, str) for changed in lists[1])
     return str(body["output"]) if sound else ""
 
 
