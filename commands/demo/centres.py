@@ -96,10 +96,12 @@ def site_programs(
     return [app(f"{operator.site}.norm", norm, inherited(variables)), *programs, desk]
 
 
-def replay_program(operator: Operator, captures: list[Path], environment: Mapping[str, str]) -> Program:
-    """Real captures, in a loop at real speed, as live PMUs of one operator; marked replayed."""
-    files = [str(path) for path in captures]
-    return app(f"{operator.site}.replay", ["replay", *files, "--loop", "--speed", "1"], environment)
+def replay_programs(operator: Operator, captures: list[Path], environment: Mapping[str, str]) -> list[Program]:
+    """Real captures, each in a loop at real speed, as live PMUs of one operator; marked replayed."""
+    return [
+        app(f"{operator.site}.replay-{number}", ["replay", str(path), "--loop", "--speed", "1"], environment)
+        for number, path in enumerate(captures, 1)
+    ]
 
 
 def esmc_programs(settings: DemoSettings, variables: Mapping[str, str], ports: Ports) -> list[Program]:

@@ -21,7 +21,7 @@ from commands.demo.centres import (
     fresh_database,
     inherited,
     open_engine,
-    replay_program,
+    replay_programs,
     site_programs,
 )
 from commands.demo.federation import create_federation
@@ -113,7 +113,7 @@ class Starter:
         variables = {**self.base, **keys, "DATABASE_URL": url, "REDIS_URL": self.servers.redis_url}
         programs = site_programs(operator, self.settings, variables, ports, password)
         if self.recorded and operator is OPERATORS[0]:
-            programs.append(replay_program(operator, self.recorded, programs[-1].environment))
+            programs += replay_programs(operator, self.recorded, programs[-1].environment)
         for program in programs:
             self.supervisor.start(program)
         if self.settings.auto:
