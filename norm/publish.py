@@ -39,6 +39,9 @@ class Unacknowledged(PersistentStorage):  # type: ignore[misc]  # gmqtt publishe
         """Messages in flight. (No __len__: gmqtt takes a store that is false for none.)"""
         return len(self._messages)
 
+    def clear(self) -> None:
+        """A connection without the old session: gmqtt would forget what was in flight; we keep and send it again."""
+
     def remove_message_by_mid(self, mid: int) -> None:
         """PUBACK of one message."""
         known = self.count
@@ -62,6 +65,8 @@ class MeterPublisher:
         self._inflight = Unacknowledged()
         self._client: Any = Client(f"norm-{fleet.site}", persistent_storage=self._inflight)
         self._client.reconnect_delay = RETRY_S
+        self._client.on_connect = self._connected
+        self._resending: asyncio.Task[None] | None = None
 
     @property
     def acknowledged(self) -> int:
@@ -115,6 +120,11 @@ class MeterPublisher:
             if self._client.is_connected:
                 self._send_waiting()
             await asyncio.sleep(_POLL_S)
+
+    def _connected(self, client: Any, session_kept: int, _code: int, _properties: object) -> None:
+        """gmqtt sends what is in flight again only when the broker kept the session; a restarted broker did not."""
+        if not session_kept:
+            self._resending = asyncio.ensure_future(client._resend_qos_messages())
 
     def _send_waiting(self) -> None:
         while self._waiting and self._inflight.count < MAX_INFLIGHT:
