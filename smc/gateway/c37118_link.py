@@ -113,6 +113,7 @@ class PmuLink:
         reader, writer = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
         try:
             self.connected = True
+            self._asked_s = float("-inf")
             self._command(writer, CommandCode.OFF)
             self._ask(writer)
             await self._read(reader, writer)
@@ -181,7 +182,8 @@ class PmuLink:
         if known is None or event.changed:
             enrolled = await asyncio.to_thread(self._registry.enrol_pmus, configuration, self._origin.provenance)
             indices = np.array([device.index for device in enrolled], np.int32)
-            self._streams[configuration.idcode] = _Stream(event.layout, indices)
+            last_ns = known.last_ns if known else None  # a gap may span a lost connection
+            self._streams[configuration.idcode] = _Stream(event.layout, indices, last_ns)
             self.counts["configurations"] += 1
             self._context.log.info("c37118.configured", peer=str(self.address), pmus=len(enrolled))
         self._command(writer, CommandCode.ON)
@@ -202,7 +204,7 @@ class PmuLink:
     def _ask(self, writer: asyncio.StreamWriter) -> None:
         """Request CFG-2, not more often than every few seconds."""
         now_s = self._context.clock.monotonic_s()
-        if now_s - self._asked_s >= ASK_AGAIN_S or not self._streams:
+        if now_s - self._asked_s >= ASK_AGAIN_S:
             self._asked_s = now_s
             self._command(writer, CommandCode.CFG2)
 
