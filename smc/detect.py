@@ -1,9 +1,9 @@
 """Blocks into findings: every detector over every block, in the order of the bus.
 
 Order of work for a batch: judge, store the findings, publish them, save the detectors' state with the entries it has
-seen, acknowledge. Whatever is handed out again after a crash is either in the saved state (passed over) or judged again from
-the state before it, which gives the same findings with the same ids. The state is written beside and renamed, so that
-a crash leaves the old or the new one.
+seen, acknowledge. Whatever is handed out again after a crash is either in the saved state (passed over) or judged
+again from the state before it, which gives the same findings with the same ids. The state is written beside and
+renamed, so that a crash leaves the old or the new one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from prometheus_client import Histogram
 
 from analytics.detectors import DETECTORS, Detector
@@ -85,7 +86,7 @@ class Bench:
 
     def _follow_inventory(self, block: Block) -> None:
         """Take devices in that were enrolled after the start: at once if they send, else every now and then."""
-        sending = {int(i) for i in set(block.device.tolist())} if len(block) else set()
+        sending = set(np.unique(block.device).tolist())
         strangers = sending - {device.index for device in self._inventory} - self._unknown
         if strangers or self._context.clock.monotonic_s() - self._loaded_s >= INVENTORY_S:
             self._load_inventory(self._states())

@@ -21,25 +21,26 @@ class Slots:
     power_w: F64
 
 
-def pool(time_ns: I64, device: I32, values: F64, offset: F64, least: int) -> Slots:
+def pool(time_ns: I64, device: I32, values: F64, members: npt.NDArray[np.intp], offset: F64, least: int) -> Slots:
     """Slots of frames (n,) with values (n, 3) angle, voltage, power; angles are relative to all others' consensus.
+
+    `members` are all comparable devices in order, also those without a frame here: sums must not depend on who is.
 
     `offset` (devices,) is each PMU's constant angle to the consensus, NaN until its first slot with `least` PMUs, which
     sets it here, in place.
     """
     times, row = np.unique(time_ns, return_inverse=True)
-    devices, column = np.unique(device, return_inverse=True)
-    grid = np.full((3, len(times), len(devices)), np.nan)
+    column = np.searchsorted(members, device)
+    grid = np.full((3, len(times), len(members)), np.nan)
     grid[:, row, column] = values.T
-    index = devices.astype(np.intp)
     angle = np.full(grid.shape[1:], np.nan)
     begin = 0
-    for start in _first_slots(grid[0], offset[index], least):
-        angle[begin:start] = _relative(grid[0, begin:start], offset[index], least)
-        _introduce(grid[0, start], offset, index)
+    for start in _first_slots(grid[0], offset[members], least):
+        angle[begin:start] = _relative(grid[0, begin:start], offset[members], least)
+        _introduce(grid[0, start], offset, members)
         begin = start
-    angle[begin:] = _relative(grid[0, begin:], offset[index], least)
-    return Slots(times, index, angle, grid[1], grid[2])
+    angle[begin:] = _relative(grid[0, begin:], offset[members], least)
+    return Slots(times, members, angle, grid[1], grid[2])
 
 
 def _first_slots(angle: F64, offset: F64, least: int) -> list[int]:

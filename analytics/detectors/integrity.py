@@ -37,7 +37,8 @@ class IntegrityParameters:
 
     cusum: Cusum = field(default_factory=_cusum)
     prior_ratio: tuple[float, float, float] = (0.025, 0.025, 0.015)  # both accuracy classes together
-    floor_ratio: tuple[float, float, float] = (0.004, 0.004, 0.003)
+    floor_ratio: tuple[float, float, float] = (0.008, 0.008, 0.004)  # angle errors shift with the power factor
+    learn_ratio: tuple[float, float, float] = (0.008, 0.03, 0.008)  # only readings as steady as this are learnt from
     learn_readings: int = 20
     least_power_w: float = 50.0
     least_power_factor: float = 0.3
@@ -159,10 +160,11 @@ class MeterIntegrity:
         sigma = np.hypot(np.maximum(state["spread"][meter], np.array(p.floor_ratio) * strain), sync)
         z = np.where(usable, (g - state["center"][meter]) / np.where(usable, sigma, 1.0), 0.0)
         statistic = p.cusum.step(state, "", meter, z, usable, time_ns)
-        self._learn(meter, g, usable & (sync < np.array(p.prior_ratio)), statistic)
+        self._learn(meter, g, usable & (sync < np.array(p.learn_ratio)), statistic)
         for name, value in (("observed", observed), ("expected", expected * (1.0 + state["center"][meter]))):
             state[name][meter] = np.where(usable, value, state[name][meter])
-        state["sigma"][meter] = np.where(usable, sigma * np.abs(expected), state["sigma"][meter])
+        band = np.where(usable, sigma, 0.0) * np.where(usable, np.abs(expected), 0.0)
+        state["sigma"][meter] = np.where(usable, band, state["sigma"][meter])
         return self._alarms(meter, time_ns, statistic)
 
     def _compare(self, meter: Index, time_ns: I64, values: F64, seen: terminals.Window) -> tuple[F64, F64, Bools, F64]:

@@ -149,9 +149,10 @@ class PhaseDrift:
         if not done.any():
             return []
         time_ns, device, values = (state[name][done] for name in _PENDING)
+        least = self.parameters.least_pmus
         for name in _PENDING:
             state[name] = state[name][~done]
-        slots = pool(time_ns, device, values, state["offset"], self.parameters.least_pmus)
+        slots = pool(time_ns, device, values, np.flatnonzero(self._group == group), state["offset"], least)
         findings: list[Finding] = []
         for second in np.unique(slots.time_ns // NS_PER_S):
             findings += self._add(slots, int(second))
@@ -169,7 +170,8 @@ class PhaseDrift:
         angle, seen = np.where(seen, angle, 0.0)[:, present], seen[:, present]
         parts = (np.cos(angle), np.sin(angle), slots.voltage_v[rows][:, present], slots.power_w[rows][:, present])
         for name, part in zip(_SUMS, (*parts, np.ones_like(angle)), strict=True):
-            state[f"open_{name}"][device] += np.where(seen, part, 0.0).sum(axis=0)
+            # One after the other: the sum must not depend on how many slots came together.
+            np.add.at(state[f"open_{name}"], np.broadcast_to(device, seen.shape), np.where(seen, part, 0.0))
         state["open_s"][device] = second
         state["neighbours"][device] = present.sum() - 1
         return findings

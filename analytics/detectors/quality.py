@@ -127,7 +127,8 @@ class DataQuality:
         nan = np.full(len(block), np.nan)
         energy = _register(block)
         before = runs.before(energy, self._state["register_wh"])
-        worst = np.nanargmin(np.where(np.isnan(energy - before), np.inf, energy - before), axis=1)[:, None]
+        change = energy - before
+        worst = np.where(np.isnan(change[:, 0]) | (change[:, 1] < change[:, 0]), 1, 0)[:, None]
         last = runs.before(block.time_ns, self._state["last_ns"])
         seen = last != np.iinfo(np.int64).min
         return _Rows(
@@ -151,8 +152,9 @@ class DataQuality:
             return np.full(len(block), np.nan)
         found = np.abs(block.values[:, magnitudes])
         places = self.fleet.voltages[block.device]
-        told = (places >= 0).any(axis=1)
-        chosen = (np.arange(len(magnitudes)) == places[:, :, None]).any(axis=1) | ~told[:, None]
+        told: Bools = (places >= 0).any(axis=1)
+        named = (np.arange(len(magnitudes)) == places[:, :, None]).any(axis=1)
+        chosen = np.where(told[:, None], named, True)
         largest = np.max(np.where(chosen & ~np.isnan(found), found, -np.inf), axis=1)
         return np.asarray(np.where(np.isinf(largest), np.nan, largest))
 

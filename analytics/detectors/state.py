@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ def load_arrays(data: bytes, fresh: Mapping[str, npt.NDArray[Any]], version: str
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, BadZipFile) as error:
         raise DecodeError("state", "state of a detector", f"{len(data)} bytes", "an npz file") from error
     saved = str(found.pop("version", ""))
     if saved != version or found.keys() != fresh.keys():
