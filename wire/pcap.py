@@ -201,6 +201,7 @@ class _Direction:
     """What one end of a TCP connection has sent so far."""
 
     flow: Flow
+    initial: int
     expected: int
     start: bool = True
     held: dict[int, Segment] = field(default_factory=dict)
@@ -253,10 +254,10 @@ def pieces(found: Iterator[Segment]) -> Iterator[Piece]:
             continue
         direction = directions.get(segment.flow)
         first = (segment.sequence + segment.syn) % 0x1_0000_0000
-        if direction is None or (segment.syn and first != direction.expected):
+        if direction is None or (segment.syn and first != direction.initial):
             if direction is not None:
                 yield from _rest(direction)
-            direction = directions[segment.flow] = _Direction(segment.flow, first)
+            direction = directions[segment.flow] = _Direction(segment.flow, first, first)
         yield from direction.take(segment)
     for direction in directions.values():
         yield from _rest(direction)

@@ -99,15 +99,15 @@ def read_phasors(raw: Numbers, run: Run) -> tuple[F64, F64]:
     first, second = raw[..., 0].astype(np.float64), raw[..., 1].astype(np.float64)
     polar = bool(run.form & Format.POLAR)
     if run.form & Format.FLOAT_PHASORS:
-        # In double precision: 32 bits would lose millivolts of 100 kV on the way to polar.
-        return (first, second) if polar else (np.hypot(first, second), np.arctan2(second, first))
+        # In double precision: 32 bits would lose millivolts of 100 kV on the way to polar, and squares overflow.
+        return (first, second) if polar else (np.sqrt(first * first + second * second), np.arctan2(second, first))
     factor = np.array([[phasor.factor for phasor in pmu.phasors] for pmu in run.pmus]) * PHASOR_UNIT
     if polar:
         absent = raw[..., 1] == ABSENT
         magnitude, angle_rad = np.where(first < 0, first + 0x1_0000, first), second * ANGLE_UNIT_RAD
     else:
         absent = (raw == ABSENT).any(axis=-1)
-        magnitude, angle_rad = np.hypot(first, second), np.arctan2(second, first)
+        magnitude, angle_rad = np.sqrt(first * first + second * second), np.arctan2(second, first)
     return np.where(absent, np.nan, magnitude * factor), np.where(absent, np.nan, angle_rad)
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import binascii
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -44,8 +44,7 @@ class FrameKind(IntEnum):
     CFG3 = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """One frame whose size and CHK are right. `idcode` is the stream's, `time_quality` the top byte of FRACSEC."""
 
     kind: FrameKind
@@ -114,7 +113,7 @@ def parse_frame(data: bytes) -> Frame:
     (found,) = CHK.unpack_from(data, size - CHK.size)
     if found != expected:
         raise DecodeError("crc", "CHK of a C37.118 frame", f"{found:#06x}", f"{expected:#06x}")
-    return Frame(FrameKind(kind >> 4), kind & 0xF, idcode, soc, fracsec & COUNT_MASK, fracsec >> 24, data)
+    return Frame(_KINDS[kind >> 4], kind & 0xF, idcode, soc, fracsec & COUNT_MASK, fracsec >> 24, data)
 
 
 def is_sync(first: int, second: int) -> bool:
@@ -122,7 +121,7 @@ def is_sync(first: int, second: int) -> bool:
     return first == SYNC_BYTE and second >> 4 in _KINDS and second & 0xF in _VERSIONS
 
 
-_KINDS = frozenset(int(kind) for kind in FrameKind)
+_KINDS = {int(kind): kind for kind in FrameKind}
 _VERSIONS = frozenset({VERSION_2005, VERSION_2011})
 
 

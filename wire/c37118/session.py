@@ -70,11 +70,17 @@ class Session:
             if frame.kind is FrameKind.DATA:
                 run.append(frame)
             else:
-                events.append(self._configured(frame) if frame.kind is FrameKind.CFG2 else frame)
+                events.append(self._other(frame))
         events += self._batches(run)
         events += self.stream.rejects
         self.stream.rejects.clear()
         return events
+
+    def _other(self, frame: Frame) -> Event:
+        if frame.kind is FrameKind.CFG3:
+            error = DecodeError("cfg3", f"configuration of stream {frame.idcode}", "CFG-3", "CFG-2, which we ask for")
+            return Reject(error, frame.data)
+        return self._configured(frame) if frame.kind is FrameKind.CFG2 else frame
 
     def _configured(self, frame: Frame) -> Configured | Reject:
         try:
