@@ -130,4 +130,5 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: 
             className="plain",
         ),
         className="plain-scroll",
+        tabIndex=0,  # scrolls sideways when narrow: the keyboard must get there
     )
