@@ -65,7 +65,14 @@ def layout(params: Mapping[str, str], centre: Centre) -> Component:
         filters,
         html.Div(id=VERDICT, role="status", className="told"),
         html.Div(listed(rows, total), id=LIST),
-        dmc.Pagination(id=PAGES, total=max(1, -(-total // ROWS)), value=state.page, size="sm"),
+        dmc.Pagination(
+            id=PAGES,
+            total=max(1, -(-total // ROWS)),
+            value=state.page,
+            size="sm",
+            withControls=False,
+            hideWithOnePage=True,
+        ),
     ]
     check = parts.button("Check the whole chain", CHECK, icon_name="shield-check")
     summary = "Append-only; each line carries the hash of the one before, so an edit or a gap shows."

@@ -56,6 +56,9 @@ class Id(StrEnum):
     WORK = "case-work"
 
 
+BODIES = (Id.HEAD, Id.EVIDENCE, Id.WHY, Id.STEPS, Id.REST)  # what data fill, in the order on the page
+
+
 def read_case(centre: Centre, incident_id: UUID) -> Case | None:
     """Everything about one incident, or None if there is no such incident."""
     with centre.read() as conn:
@@ -222,7 +225,7 @@ def _register_refresh(app: Registry, centre: Centre) -> None:
     @app.callback(
         Action.SEE_INCIDENTS,
         Output(Id.ROOT, "hidden"),
-        [Output(part, "children") for part in (Id.HEAD, Id.EVIDENCE, Id.WHY, Id.STEPS, Id.REST)],
+        *(Output(part, "children") for part in BODIES),
         Output(Id.APPROVAL, "hidden"),
         Output(Id.STATUS, "data"),
         Output(Id.SEEN, "data"),
@@ -236,14 +239,14 @@ def _register_refresh(app: Registry, centre: Centre) -> None:
         incident_id = incident_of(search)
         case = read_case(centre, incident_id) if incident_id else None
         if case is None:
-            return True, [no_update] * 5, no_update, no_update, None
+            return True, *[no_update] * 7, None
         if seen and seen["shape"] == shape(case):
-            return no_update, [no_update] * 5, no_update, no_update, no_update
+            return [no_update] * 9
         made = _filled(case, centre)
-        bodies = [made[part] for part in (Id.HEAD, Id.EVIDENCE, Id.WHY, Id.STEPS, Id.REST)]
+        bodies = [made[part] for part in BODIES]
         if seen and seen["shape"].split("/")[2] == shape(case).split("/")[2] and seen["incident"] == str(incident_id):
             bodies[1] = no_update  # the same findings: leave the reader's zoom alone
-        return False, bodies, made[Id.APPROVAL], made[Id.STATUS], made[Id.SEEN]
+        return False, *bodies, made[Id.APPROVAL], made[Id.STATUS], made[Id.SEEN]
 
 
 def _register_decision(app: Registry, centre: Centre) -> None:

@@ -55,7 +55,14 @@ def layout(params: Mapping[str, str], centre: Centre) -> Any:
         filters,
         html.P(total_words(total), id=TOTAL, className="muted", role="status"),
         html.Div(listed(rows, centre.now()), id=LIST),
-        dmc.Pagination(id=PAGES, total=max(1, -(-total // ROWS)), value=state.page, size="sm"),
+        dmc.Pagination(
+            id=PAGES,
+            total=max(1, -(-total // ROWS)),
+            value=state.page,
+            size="sm",
+            withControls=False,
+            hideWithOnePage=True,
+        ),
     ]
     return parts.page("Signals", body, summary="Every enrolled device; open one to see its signals and raw rows.")
 

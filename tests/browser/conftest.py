@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
 from host.postgres import Postgres
 from host.valkey import Valkey
 from smc.context import StageContext
 from tests.browser import world
-from tests.browser.browsing import CHROMIUM_ARGS, WIDE, Watched
+from tests.browser.browsing import WIDE, Watched
 from tests.browser.desks import served
 from tests.servers.databases import _database, _template
-from tests.servers.needs import missing
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """A real Chromium that talks to nobody by itself."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        missing("Chromium", "install the package chromium (scripts/test-servers does it as root)")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
-        yield started
-        started.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from host.database import migrate
 from host.postgres import Postgres
 from host.valkey import Valkey
 from tests.browser import world
-from tests.browser.browsing import CHROMIUM_ARGS, NARROW, WIDE, settled, sign_in
+from tests.browser.browsing import NARROW, WIDE, settled, sign_in
 from tests.browser.desks import ROOT, served
+from tests.servers.browsers import CHROMIUM_ARGS
 
 FOLDER = ROOT / "docs" / "screenshots"
 LARGEST_BYTES, TALLEST = 300_000, 2_600

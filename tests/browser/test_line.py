@@ -142,7 +142,11 @@ def test_a_note_and_an_assignment_are_in_the_history(desk: Desk, browsing: Brows
 
 
 def _held(route: Route) -> None:
-    route.fulfill(status=503, body="")
+    """Nothing new, and ask again in an hour."""
+    if route.request.url.endswith("/versions"):
+        route.fulfill(json={})
+    else:
+        route.fulfill(content_type="text/event-stream", body="retry: 3600000\n\n")
 
 
 def _choose(page: Page, status: str) -> None:

@@ -15,8 +15,12 @@ pytestmark = [pytest.mark.chromium, pytest.mark.timeout(300)]
 
 @pytest.mark.parametrize(
     ("size", "theme"),
-    [(WIDE, "dark"), (WIDE, "light"), (NARROW, "dark"), (NARROW, "light")],
-    ids=["wide-dark", "wide-light", "narrow-dark", "narrow-light"],
+    [
+        pytest.param(WIDE, "dark", id="wide-dark"),
+        pytest.param(NARROW, "light", id="narrow-light"),
+        pytest.param(WIDE, "light", id="wide-light", marks=pytest.mark.slow),
+        pytest.param(NARROW, "dark", id="narrow-dark", marks=pytest.mark.slow),
+    ],
 )
 def test_every_page_stands(filled: Filled, browsing: Browsing, size: ViewportSize, theme: str) -> None:
     page = browsing.page(filled.address, size, theme)
@@ -114,10 +118,10 @@ def test_the_queue_is_driven_by_keys(filled: Filled, browsing: Browsing) -> None
     expect(page.locator("#queue-total")).to_contain_text("No incident matches")
     page.locator("#queue-words").fill("norm-0002")
     expect(page.locator("#queue-grid .ag-row")).to_have_count(1)
-    page.locator("body").press("?")
+    page.locator("h1").click()
+    page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
-    page.locator("h1").click()
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_contain_text("case-000002")
