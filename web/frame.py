@@ -214,7 +214,7 @@ def _tell(error: Exception) -> None:
         text = str(error)
     else:
         text = f"That did not work. The log has it as {_report(error, 'callback')}."
-    note = {"action": "show", "message": text, "color": "red", "title": "Not done"}
+    note = {"action": "show", "message": text, "color": "var(--critical)", "title": "Not done"}
     dash.set_props(shell.NOTES, {"sendNotifications": [note]})
 
 

@@ -262,7 +262,7 @@ def button(
     looks = {
         "primary": {"variant": "filled"},
         "default": {"variant": "default"},
-        "danger": {"variant": "outline", "color": "red"},
+        "danger": {"variant": "outline", "color": "var(--critical)"},
     }[kind]
     section = {"leftSection": icon(icon_name)} if icon_name else {}
     return dmc.Button(text, id=id, size="sm", disabled=disabled, className=f"button-{kind}", **looks, **section)

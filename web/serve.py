@@ -17,13 +17,13 @@ M_ARENA_MAX = -8  # of glibc's mallopt
 
 
 class _Application(BaseApplication):  # type: ignore[misc]
-    def __init__(self, server: flask.Flask, listener: socket.socket, threads: int) -> None:
-        self._server, self._listener, self._threads = server, listener, threads
+    def __init__(self, server: flask.Flask, descriptor: int, threads: int) -> None:
+        self._server, self._descriptor, self._threads = server, descriptor, threads
         super().__init__()
 
     def load_config(self) -> None:
         settings: dict[str, Any] = {
-            "bind": [f"fd://{self._listener.fileno()}"],
+            "bind": [f"fd://{self._descriptor}"],
             "worker_class": "gthread",
             "workers": 1,
             "threads": self._threads,
@@ -51,8 +51,8 @@ def _after_fork(_arbiter: Any, worker: Any) -> None:
 def serve(server: flask.Flask, host: str, port: int, threads: int = THREADS) -> None:
     """Serve until SIGTERM or SIGINT. SetupError if the port cannot be had. Never returns: ends the process."""
     _few_arenas()
-    with listen(host, port) as listener:
-        _Application(server, listener, threads).run()
+    descriptor = listen(host, port).detach()  # gunicorn owns and closes it
+    _Application(server, descriptor, threads).run()
 
 
 def _few_arenas() -> None:

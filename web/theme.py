@@ -73,7 +73,7 @@ LIGHT = Tokens(
     accent="#1769aa",
     on_accent="#ffffff",
     band="rgba(81,96,111,0.16)",
-    hover="#eef2f5",
+    hover="#f1f4f7",
 )
 SCHEMES = {"dark": DARK, "light": LIGHT}
 
