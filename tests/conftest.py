@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest_plugins = ["tests.servers.databases", "tests.servers.buses", "tests.servers.brokers"]
+pytest_plugins = ["tests.servers.databases", "tests.servers.buses", "tests.servers.brokers", "tests.servers.browsers"]
 
 _SHOWN = {
     "embedded": "embedded PostgreSQL",
@@ -24,6 +24,7 @@ _BY_FIXTURE = {
     "valkey_server": "valkey",
     "redis_server": "redis",
     "mosquitto": "mosquitto",
+    "browser": "chromium",
 }
 _RAN = pytest.StashKey[Counter[str]]()
 
