@@ -22,7 +22,7 @@ from web.theme import tokens
 PAGE = Page("/", "Map", "map", Action.SEE_EUROPE, "Europe")
 BODY = "europe-map-body"
 HEIGHT = 520
-SCALE = 1.35
+SCALE = 1.2
 
 Component = Any
 
@@ -99,7 +99,11 @@ def figure(shown: Sequence[Country]) -> dict[str, Any]:
 def _fill_panel(made: dict[str, Any]) -> None:
     """Cut the map where its data end, let the panel give the height, put the scale inside, lying."""
     made["layout"].pop("height")
-    made["layout"]["geo"] |= {"center": {"lon": 12, "lat": 51.5}}
+    made["layout"]["geo"] |= {
+        "center": {"lon": 9, "lat": 51.5},
+        "lonaxis": {"range": [-22, 44]},
+        "lataxis": {"range": [36, 66]},
+    }
     made["layout"]["geo"]["projection"]["scale"] = SCALE
     made["data"][1]["colorbar"] |= {
         "orientation": "h",
@@ -195,7 +199,7 @@ def _campaign(c: Campaign) -> Component:
             parts.link(name, f"/campaigns?id={c.campaign_id}", "strong"),
             html.Div(told, className="muted"),
         ],
-        className="urgent-row campaign-row",
+        className="campaign-row",
     )
 
 

@@ -128,7 +128,7 @@ def _cases(cases: Sequence[EuropeanIncident]) -> Component:
     rows = [
         (
             parts.severity(c.severity),
-            parts.mono(c.case_name),
+            html.Span(c.case_name, className="mono nowrap"),
             c.title.split(": ", 1)[-1],
             parts.status(c.status, "muted" if c.status == "false-positive" else "medium"),
             html.Span(f"{c.confidence} %", className="number"),
