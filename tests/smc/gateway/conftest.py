@@ -39,7 +39,8 @@ def meter(unit: str) -> Device:
 
 
 @pytest.fixture
-def context(smc_embedded: str, tmp_path: Path) -> Iterator[StageContext]:
+def context(smc_embedded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StageContext]:
+    monkeypatch.setattr(intake, "BEAT_S", 0.1)  # the tests watch the counters
     settings = SmcSettings(
         site=SITE,
         country="DE",
