@@ -152,7 +152,7 @@ class DataQuality:
             return np.full(len(block), np.nan)
         found = np.abs(block.values[:, magnitudes])
         places = self.fleet.voltages[block.device]
-        told: Bools = (places >= 0).any(axis=1)
+        told = np.asarray((places >= 0).any(axis=1), np.bool_)
         named = (np.arange(len(magnitudes)) == places[:, :, None]).any(axis=1)
         chosen = np.where(told[:, None], named, True)
         largest = np.max(np.where(chosen & ~np.isnan(found), found, -np.inf), axis=1)
