@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from host.database import engine as connect
 from host.database import migrate
 from host.postgres import Postgres
 from model.ids import new_id
-from tests.servers.needs import missing
 from tests.web.conftest import PASSWORD, peopled
 from tests.web.sample import sample
 from tests.web.test_serve import free_port, wait_for
