@@ -51,7 +51,7 @@ def layout(params: Mapping[str, str], centre: Centre) -> Component:
                 withControls=False,
                 hideWithOnePage=True,
             ),
-            dcc.Store(id=Id.SHOWN, data=[row["id"] for row in rows]),
+            dcc.Store(id=Id.SHOWN, data=queue.shown(rows, state)),
         ],
         className="queue-list",
     )
@@ -124,28 +124,23 @@ def _register_list(app: Registry, centre: Centre) -> None:
         State(Id.SHOWN, "data"),
         prevent_initial_call=True,
     )
-    def listed(search: str | None, _tick: Any, _news: Any, shown: list[str]) -> Any:
+    def listed(search: str | None, _tick: Any, _news: Any, shown: dict[str, Any]) -> Any:
         state, now = queue_state(search or ""), centre.now()
+        if from_only(URL) and shown["query"] == state.select(None).query():
+            return [no_update] * 7  # only the selection changed: touching the rows now could take it back
         page = read(centre, state)
         rows, words = queue.grid_rows(page.rows, now), queue.total_words(page, state)
-        if state.selected and from_tick():
-            rows, fresh = queue.held(rows, shown or [])
+        if state.selected and from_only(tick("incidents")):
+            rows, fresh = queue.held(rows, shown["ids"])
             told = f"{fresh} new, show" if fresh else ""
             return rows, no_update, words, no_update, no_update, told, not fresh
-        return (
-            rows,
-            queue.cards(page.rows, now),
-            queue.total_words(page, state),
-            queue.pages_of(page.total),
-            queue.ids(rows),
-            "",
-            True,
-        )
+        cards, pages = queue.cards(page.rows, now), queue.pages_of(page.total)
+        return rows, cards, words, pages, queue.shown(rows, state), "", True
 
 
-def from_tick() -> bool:
-    """Whether only the live stream set this callback off: then a selected row must not move."""
-    return {t["prop_id"].split(".")[0] for t in ctx.triggered} == {tick("incidents")}
+def from_only(source: str) -> bool:
+    """Whether nothing but this component set the callback off."""
+    return {t["prop_id"].split(".")[0] for t in ctx.triggered} == {source}
 
 
 def _register_selection(app: Registry) -> None:

@@ -220,13 +220,13 @@ def _sort_choices(sort: str) -> dict[str, str]:
     return SORTS if sort in SORTS else {**SORTS, sort: sort.lstrip("-")}
 
 
-def ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Row ids in their order."""
-    return [str(row["id"]) for row in rows]
+def shown(rows: Sequence[Mapping[str, Any]], state: QueueState) -> dict[str, Any]:
+    """What is on the screen: row ids in their order, and for which filters."""
+    return {"ids": [str(row["id"]) for row in rows], "query": state.select(None).query()}
 
 
-def held(rows: Sequence[dict[str, Any]], shown: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
+def held(rows: Sequence[dict[str, Any]], on_screen: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
     """The rows that are on the screen, in their present order but with new contents; and how many others wait."""
     by_id = {row["id"]: row for row in rows}
-    kept = [by_id[one] for one in shown if one in by_id]
+    kept = [by_id[one] for one in on_screen if one in by_id]
     return kept, len(by_id) - len(kept)

@@ -13,8 +13,8 @@ from model.incident import Status
 from smc.store.desk import SORTS
 from smc.views.state import (
     OPEN,
-    DeviceState,
     DevicesState,
+    DeviceState,
     ListState,
     QueueState,
     Span,
