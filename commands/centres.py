@@ -50,8 +50,7 @@ def run_smc(stage: str, environment: Mapping[str, str]) -> int:
     if stage != "stages":
         _runner(stage)(context, stop)
         return 0
-    runners = {name: _runner(name) for name in TOGETHER if name != "federate" or context.settings.taxii_url}
-    return _run_together(runners, context, stop)
+    return _run_together({name: _runner(name) for name in TOGETHER}, context, stop)
 
 
 def run_esmc(stage: str, environment: Mapping[str, str]) -> int:

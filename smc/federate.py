@@ -24,18 +24,19 @@ from model.finding import Finding, FindingKind
 from model.stix import ESMC
 from model.time import to_datetime
 from smc.advising import acknowledgement, advice_of, concerns, finding_of, read_reports
-from smc.bus import publish_when_free
+from smc.bus import BusDown, publish_when_free
 from smc.context import StageContext
 from smc.peer import Peer, Reply, Unreachable, failure_text
 from smc.playbooks import playbook
 from smc.sharing import LEAST_SEVERITY, QUIET, SHARED_KINDS, Sharer, share
-from smc.stage import Heart
+from smc.stage import AWAY_S, Heart, consume
 from smc.store import advice as inbox
 from smc.store import decisions, devices, findings, incidents, outbox, quarantine
 from smc.store.outbox import Parcel
 from trust.pseudonyms import load_key
 from wire.stix import Report, parse_envelope
 
+STAGE, TOPIC = "federate", "incidents"
 TICK_S = 0.5
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 300.0
 COLLECTION = {"incident": INCIDENTS, "ack": ACKNOWLEDGEMENTS}
@@ -46,17 +47,21 @@ _WAITING = Gauge("federate_waiting", "Envelopes that have not arrived")
 
 
 def run(context: StageContext, stop: threading.Event) -> None:
-    """The stage, until told to stop. Without `taxii_url` there is no federation and nothing to do."""
+    """The stage, until told to stop. Without `taxii_url` there is no federation: incidents stay at home."""
     if not context.settings.taxii_url:
         context.log.info("federate.off", reason="SMC_TAXII_URL is not set")
-        stop.wait()
+        consume(context, stop, TOPIC, STAGE, lambda _: {"kept_at_home": 1})  # or the topic would fill up
         return
     federation = Federation(context)
     federation.republish(stop)
     while not stop.is_set():
-        heard = context.bus.receive("incidents", "federate", "federate", 100, TICK_S)
-        federation.tick(stop)
-        context.bus.acknowledge("incidents", "federate", [delivery.entry for delivery in heard])
+        try:
+            heard = context.bus.receive(TOPIC, STAGE, STAGE, 100, TICK_S)
+            federation.tick(stop)
+            context.bus.acknowledge(TOPIC, STAGE, [delivery.entry for delivery in heard])
+        except BusDown as error:
+            context.log.warning("federate.bus_away", reason=str(error), wait_s=AWAY_S)
+            stop.wait(AWAY_S)
     federation.close()
 
 
@@ -69,7 +74,7 @@ class Federation:
         self._peer = Peer(settings, context.clock)
         self._sharer = Sharer(settings.site, settings.country, settings.area, load_key(settings.pseudonym_key_file))
         self._next_poll_s = 0.0
-        self._heart = Heart(context, "federate")
+        self._heart = Heart(context, STAGE)
 
     def close(self) -> None:
         """Give the connection back."""
