@@ -8,16 +8,14 @@ from enum import StrEnum
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import dcc, html
+from dash import html
 
 from model.device import Provenance
 from model.finding import Severity
 from model.incident import CLOSED, Status
 from smc.store.desk import QueuePage, QueueRow
-from smc.views import marks
 from smc.views.state import OPEN, QueueState, Span
 from smc.views.words import case_name, count, since
-from web import parts
 from web.table import Column, table
 
 Component = Any
@@ -95,28 +93,6 @@ def grid_rows(rows: Sequence[QueueRow], now: datetime) -> list[dict[str, Any]]:
 
 def _left(due: datetime | None, now: datetime) -> str:
     return "" if due is None else since(now, due) + " left"
-
-
-def cards(rows: Sequence[QueueRow], now: datetime) -> list[Component]:
-    """The queue of a narrow screen: one card for each incident."""
-    return [
-        dcc.Link(
-            [
-                html.Div(
-                    [parts.severity(r.severity), marks.status_chip(r.status), *marks.origin_marks([r.provenance])],
-                    className="case-marks",
-                ),
-                html.Strong(r.title),
-                html.Span(
-                    f"{case_name(r.number)} · {r.assignee or 'nobody'} · {since(r.opened, now)}",
-                    className="muted small",
-                ),
-            ],
-            href=f"/incident?id={r.incident_id}",
-            className="card",
-        )
-        for r in rows
-    ]
 
 
 def total_words(page: QueuePage, state: QueueState) -> str:

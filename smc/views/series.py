@@ -13,7 +13,7 @@ from model.device import Channel, ChannelKind
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
-POINTS = 1_200  # of one line: two per pixel of the widest chart
+POINTS = 1_000  # of one line: three lines stay within 60 kB, and no pixel of a chart is without its extremes
 GAP_FACTOR = 4.0  # a silence longer than this many usual intervals is drawn as a gap
 
 
