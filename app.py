@@ -16,6 +16,7 @@ from model.errors import GridSmcError, OperatorError
 EXIT_OK, EXIT_OPERATOR, EXIT_FINDINGS = 0, 2, 1
 SMC_STAGES = ("intake", "detect", "triage", "decide", "act", "federate", "stages", "desk")
 ESMC_STAGES = ("taxii", "correlate", "desk")
+SMC_HELP = "one stage (`stages` = triage to federate together); `enrol FILE` takes devices in; `keys` makes own keys"
 
 
 def _demo(_: argparse.Namespace) -> int:
@@ -31,12 +32,20 @@ def _migrate(arguments: argparse.Namespace) -> int:
 
 
 def _smc(arguments: argparse.Namespace) -> int:
+    if arguments.stage in ("enrol", "keys"):
+        from commands.enrolment import enrol, smc_keys
+
+        return enrol(arguments.file, os.environ) if arguments.stage == "enrol" else smc_keys(os.environ)
     from commands.centres import run_smc
 
     return run_smc(arguments.stage, os.environ)
 
 
 def _esmc(arguments: argparse.Namespace) -> int:
+    if arguments.stage in ("member", "keys"):
+        from commands.enrolment import esmc_keys, member
+
+        return member(arguments, os.environ) if arguments.stage == "member" else esmc_keys(os.environ)
     from commands.centres import run_esmc
 
     return run_esmc(arguments.stage, os.environ)
@@ -127,9 +136,10 @@ def parser() -> argparse.ArgumentParser:
     sub = add("migrate", _migrate, "bring the database of a centre to the present schema")
     sub.add_argument("centre", choices=("smc", "esmc"), help="whose schema")
     sub = add("smc", _smc, "run a stage of one operator's centre (settings SMC_*, see docs/settings.md)")
-    sub.add_argument("stage", choices=SMC_STAGES, help="one stage; `stages` = triage to federate together")
+    sub.add_argument("stage", choices=(*SMC_STAGES, "enrol", "keys"), help=SMC_HELP)
+    sub.add_argument("file", nargs="?", default="", help="enrol: inventory file, a JSON list of devices")
     sub = add("esmc", _esmc, "run a part of the pan-European centre (settings ESMC_*, see docs/settings.md)")
-    sub.add_argument("stage", choices=ESMC_STAGES, help="one part")
+    _add_member(sub)
     _add_norm(add("norm", _norm, "run simulated NORMs that speak C37.118.2 and MQTT/SenML"))
     _add_captures(add)
     add("score", _score, "detection score card over the scenario pack and the real data sets")
@@ -156,15 +166,29 @@ def _add_norm(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--site", required=True, help="code of the operator, e.g. DSO-0001")
     sub.add_argument("--units", type=int, default=24, help="number of NORMs (default 24)")
     sub.add_argument("--seed", type=int, default=1, help="seed of the simulated world (default 1)")
-    sub.add_argument("--pmu-port", type=int, default=0, help="loopback port of the concentrator; 0: any, told in the log")
+    sub.add_argument(
+        "--pmu-port", type=int, default=0, help="loopback port of the concentrator; 0: any, told in the log"
+    )
     sub.add_argument("--rate", type=int, default=10, help="PMU frames per second (default 10)")
     sub.add_argument("--mqtt", default="", help="broker, host:port; empty: no meters")
     sub.add_argument("--mqtt-user", default="", help="user name at the broker")
     sub.add_argument("--mqtt-password-file", default="", help="file with the password, mode 0600")
     sub.add_argument("--period", type=float, default=2.0, help="seconds between readings of a meter (default 2)")
-    sub.add_argument("--scenario", default="", help="NAME[:UNIT+UNIT][@START_S][*STRENGTH],... e.g. s01:5@40*0.6,s08:9@30")
+    sub.add_argument(
+        "--scenario", default="", help="NAME[:UNIT+UNIT][@START_S][*STRENGTH],... e.g. s01:5@40*0.6,s08:9@30"
+    )
     sub.add_argument("--inventory", default="", help="file for the inventory of devices (JSON)")
     sub.add_argument("--truth", default="", help="file for the ground truth (JSON)")
+
+
+def _add_member(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("stage", choices=(*ESMC_STAGES, "member", "keys"), help="one part; `member` takes an operator in")
+    sub.add_argument("--code", default="", help="member: its code in the federation, e.g. DSO-0001")
+    sub.add_argument("--name", default="", help="member: its name")
+    sub.add_argument("--country", default="", help="member: ISO 3166 alpha-2")
+    sub.add_argument("--area", default="", help="member: ISO 3166-2 first-level area")
+    sub.add_argument("--key", default="", help="member: file with its public signing key, PEM")
+    sub.add_argument("--simulated", action="store_true", help="member: its grid is simulated")
 
 
 def _add_captures(add: Callable[..., argparse.ArgumentParser]) -> None:

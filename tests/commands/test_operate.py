@@ -16,6 +16,7 @@ from smc.context import StageContext
 from tests.browser import world
 from tests.browser.conftest import centre  # noqa: F401 - the fixture
 from tests.commands.running import app
+from trust.signing import create_key
 
 
 def url_of(context: StageContext) -> dict[str, str]:
@@ -140,3 +141,47 @@ def counted(url: str) -> dict[str, int]:
         found = {name: int(conn.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()) for name in tables}
     made.dispose()
     return found
+
+
+def test_devices_are_enrolled_from_a_file_and_wrong_ones_are_named(case: StageContext, tmp_path: Path) -> None:
+    variables = {
+        **url_of(case), "REDIS_URL": case.settings.redis_url,
+        "SMC_SITE": "DSO-0001", "SMC_COUNTRY": "DE", "SMC_AREA": "DE-BY",
+    }  # fmt: skip
+    device = {
+        "index": 0, "name": "urn:dev:mac:0024befffe804ff1", "kind": "meter", "protocol": "senml-mqtt",
+        "site": "DSO-0001", "provenance": "measured", "feeder": "F7",
+    }  # fmt: skip
+    file = tmp_path / "inventory.json"
+    file.write_text(json.dumps([device]))
+    assert "1 devices" in app("smc", "enrol", str(file), variables=variables).stdout
+    file.write_text(json.dumps([device | {"site": "DSO-0002"}]))
+    done = app("smc", "enrol", str(file), variables=variables)
+    assert (done.returncode, "device 0" in done.stderr) == (2, True)
+    file.write_text(json.dumps([device | {"kind": "toaster"}]))
+    done = app("smc", "enrol", str(file), variables=variables)
+    assert (done.returncode, "toaster" in done.stderr) == (2, True)
+
+
+def test_keys_are_made_once_and_only_for_their_owner(case: StageContext, tmp_path: Path) -> None:
+    variables = {
+        **url_of(case), "REDIS_URL": case.settings.redis_url,
+        "SMC_SITE": "DSO-0001", "SMC_COUNTRY": "DE", "SMC_AREA": "DE-BY",
+        "SMC_SIGNING_KEY_FILE": str(tmp_path / "sign.pem"), "SMC_PSEUDONYM_KEY_FILE": str(tmp_path / "hide.key"),
+    }  # fmt: skip
+    assert app("smc", "keys", variables=variables).returncode == 0
+    before = (tmp_path / "sign.pem").read_bytes()
+    assert (tmp_path / "sign.pem").stat().st_mode & 0o777 == 0o600
+    assert "BEGIN PUBLIC KEY" in (tmp_path / "sign.pub").read_text()
+    assert app("smc", "keys", variables=variables).returncode == 0
+    assert (tmp_path / "sign.pem").read_bytes() == before
+
+
+def test_a_member_is_enrolled_with_its_key(esmc_embedded: str, tmp_path: Path) -> None:
+    key = tmp_path / "member.pub"
+    key.write_text(create_key(tmp_path / "member.pem"))
+    words = ("esmc", "member", "--code", "DSO-0009", "--name", "Nine", "--country", "FR", "--area", "FR-BRE")
+    done = app(*words, "--key", str(key), variables={"DATABASE_URL": esmc_embedded})
+    assert "urn:smc:dso:DSO-0009" in done.stdout, done.stderr
+    done = app(*words, "--key", str(tmp_path / "none"), variables={"DATABASE_URL": esmc_embedded})
+    assert (done.returncode, "public key" in done.stderr) == (2, True)
