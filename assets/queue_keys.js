@@ -30,12 +30,8 @@
     const api = await grid();
     const chosen = api && api.getSelectedNodes()[0];
     if (!chosen) return;
-    // The selection is on its way into the address; leaving before it arrives would put it onto the next page.
-    for (let n = 0; n < 40 && !window.location.search.includes(chosen.data.id); n += 1) {
-      await new Promise((resolve) => setTimeout(resolve, 25));
-    }
-    window.history.pushState({}, "", "/incident?id=" + encodeURIComponent(chosen.data.id));
-    window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+    // A real navigation: answers of the list that are still on their way must not land on the next page's address.
+    window.location.assign("/incident?id=" + encodeURIComponent(chosen.data.id));
   }
 
   async function close() {
