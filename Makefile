@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 BIN := .venv/bin
 RUN := .venv/.run-installed
 DEV := .venv/.dev-installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes
 ROOMS := model wire analytics trust web host norm smc esmc commands
 SOURCES := app.py $(ROOMS) bench migrations scripts tests
 
