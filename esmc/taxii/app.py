@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 from esmc.context import EsmcContext
 from esmc.members import identify
 from esmc.store import intake, members, taxii
+from esmc.store.members import Member
 from esmc.store.taxii import COLLECTIONS, Collection, Stored
 from esmc.taxii import paging
 from esmc.taxii.answers import acceptable, answer, error, is_taxii
@@ -30,6 +32,7 @@ from wire.stix import MAX_BYTES
 
 ROOT = "federation"
 ENVELOPES_PER_MINUTE = 60
+MEMBER_KNOWN_S = 1.0
 View = Callable[..., Response]
 
 
@@ -53,6 +56,27 @@ class Pace:
             return 0.0
 
 
+class Roll:
+    """Members by the name in their certificate, looked up again after a second: so soon is a revoked one refused."""
+
+    def __init__(self, context: EsmcContext) -> None:
+        self._context = context
+        self._found: dict[str, tuple[float, Member]] = {}
+
+    def get(self, uri: str) -> Member:
+        """The member, noted as seen. Raises NotTrusted for strangers and for the revoked."""
+        now_s = self._context.clock.monotonic_s()
+        known = self._found.get(uri)
+        if known is not None and 0.0 <= now_s - known[0] < MEMBER_KNOWN_S:
+            return known[1]
+        self._found.pop(uri, None)
+        with self._context.engine.begin() as conn:
+            member = identify(conn, uri)
+            members.seen(conn, member.code, to_datetime(self._context.clock.now_ns()))
+        self._found[uri] = (now_s, member)
+        return member
+
+
 class TaxiiServer:
     """One API root of the federation over one database."""
 
@@ -62,6 +86,7 @@ class TaxiiServer:
         key = context.settings.signing_key_file.read_bytes()
         self._page_key = hashlib.sha256(b"taxii next token" + key).digest()
         self._pace = Pace(envelopes_per_minute)
+        self._known = Roll(context)
         with context.engine.begin() as conn:
             taxii.ensure_collections(conn)
 
@@ -115,8 +140,7 @@ class TaxiiServer:
             return error(403)
         arguments = request.args.to_dict()
         asked = paging.read_page(request.path, found.collection, arguments, allowed, self._page_key, object_id)
-        with self._context.engine.begin() as conn:
-            members.seen(conn, g.member.code, to_datetime(self._context.clock.now_ns()))
+        with self._context.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
             if object_id and not taxii.exists(conn, found.collection, object_id):
                 return error(404)
             rows = taxii.page(conn, asked.query, asked.limit + 1, asked.after)
@@ -165,8 +189,7 @@ class TaxiiServer:
         names = _peer_names(request)
         if not names:
             return error(401, "", {"WWW-Authenticate": 'Mutual realm="federation"'})
-        with self._context.engine.begin() as conn:
-            g.member = identify(conn, names[0])
+        g.member = self._known.get(names[0])
         return None if acceptable(request.headers.get("Accept", "")) else error(406, f"accept {MEDIA_TYPE}")
 
     def sign(self, response: Response) -> Response:
@@ -229,7 +252,13 @@ def _peer_names(incoming: Request) -> list[str]:
     """SAN URIs of the verified client certificate, as the TLS socket tells them."""
     channel = incoming.environ.get("gunicorn.socket")
     certificate = channel.getpeercert(binary_form=True) if isinstance(channel, ssl.SSLSocket) else None
-    return uri_names(certificate) if certificate else []
+    return _names(certificate) if certificate else []
+
+
+@lru_cache(maxsize=4_096)
+def _names(certificate: bytes) -> list[str]:
+    """Parsed once per certificate, not once per request."""
+    return uri_names(certificate)
 
 
 def _find(key: str) -> Collection | None:

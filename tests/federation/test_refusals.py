@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -169,6 +170,7 @@ def test_a_revoked_member_and_one_never_enrolled_are_refused(wire: Wire, tmp_pat
         from esmc.store.members import revoke
 
         revoke(conn, "DSO-0001", datetime.now(UTC))
+    time.sleep(1.1)  # the cycle within which it is refused
     assert wire.request("GET", "/taxii2/", None, {})[0] == 403
 
 
