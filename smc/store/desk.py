@@ -209,12 +209,6 @@ def clocks_of(conn: Connection, incident_id: UUID) -> list[Clock]:
     return [Clock(**m) for m in conn.execute(text(sql), {"id": incident_id}).mappings()]
 
 
-def find_case(conn: Connection, number: int) -> UUID | None:
-    """Id of case `number` of this centre."""
-    sql = "SELECT incident_id FROM incidents WHERE number = :number ORDER BY opened DESC LIMIT 1"
-    return conn.execute(text(sql), {"number": number}).scalar()
-
-
 def assignees(conn: Connection) -> list[str]:
     """Account names that can work on incidents here, in order."""
     sql = "SELECT name FROM accounts WHERE role IN ('analyst', 'operator') AND NOT disabled ORDER BY name"

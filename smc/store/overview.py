@@ -10,7 +10,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from model.decision import Decision
 from model.device import DeviceKind, Provenance
 from model.finding import Severity
 from model.incident import CLOSED
@@ -198,9 +197,3 @@ def device_list(
     rest = ("enrolment", "vendor", "firmware", "reporting", "time", "open_incidents")
     rows = [DeviceRow(device_name(m), **{k: m[k] for k in rest}) for m in found]
     return rows, int(found[0]["total"]) if found else 0
-
-
-def decisions_waiting(conn: Connection, limit: int = 20) -> list[Decision]:
-    """Proposed decisions, the oldest first."""
-    sql = "SELECT * FROM decisions WHERE status = 'proposed' ORDER BY proposed LIMIT :limit"
-    return [Decision(**m) for m in conn.execute(text(sql), {"limit": limit}).mappings()]

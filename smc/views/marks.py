@@ -15,6 +15,7 @@ from smc.views.words import STATUS_WORDS, quantity, signal_words
 from web import parts, table
 
 Component = Any
+OPEN_ABOVE = 1e9
 TONES = {Status.NEW: "accent", Status.INVESTIGATING: "medium", Status.CONTAINED: "low"}
 
 
@@ -48,7 +49,7 @@ def evidence_table(evidence: Sequence[Evidence]) -> Component:
             html.Strong(signal_words(e.signal)),
             html.Span(quantity(e.observed, e.unit), className="number"),
             html.Span(quantity(e.expected, e.unit), className="number"),
-            html.Span(f"{quantity(e.lower, e.unit)} … {quantity(e.upper, e.unit)}", className="number muted"),
+            html.Span(band_words(e), className="number muted"),
             scale(e),
             html.Span(f"{e.share:.0%}", className="number"),
         )
@@ -57,13 +58,25 @@ def evidence_table(evidence: Sequence[Evidence]) -> Component:
     return table.plain_table(head, rows)
 
 
+def open_above(e: Evidence) -> bool:
+    """Whether the band has no upper end worth printing: detectors write one far past anything a grid can show."""
+    return e.upper >= OPEN_ABOVE
+
+
+def band_words(e: Evidence) -> str:
+    """The band in units: "49.99 Hz … 50.01 Hz", or "from 120 V" where it is open above."""
+    if open_above(e):
+        return f"from {quantity(e.lower, e.unit)}"
+    return f"{quantity(e.lower, e.unit)} … {quantity(e.upper, e.unit)}"
+
+
 def scale(e: Evidence) -> Component:
     """A small scale: the band as a soft fill, the expected value as a tick, the observed one as a diamond."""
     band, expected, observed = scale_places(e)
     inside = e.lower <= e.observed <= e.upper
     said = (
         f"{signal_words(e.signal)}: observed {quantity(e.observed, e.unit)}, "
-        f"{'inside' if inside else 'outside'} the band {quantity(e.lower, e.unit)} to {quantity(e.upper, e.unit)}"
+        f"{'inside' if inside else 'outside'} the band {band_words(e)}"
     )
     return html.Div(
         [
@@ -82,13 +95,14 @@ def scale(e: Evidence) -> Component:
 
 def scale_places(e: Evidence) -> tuple[tuple[float, float], float, float]:
     """Places in percent of the scale's width: (band's ends), expected, observed; 6 % of room at both ends."""
-    low, high = min(e.lower, e.observed, e.expected), max(e.upper, e.observed, e.expected)
+    upper_end = 1.25 * max(e.observed, e.expected, e.lower, 1e-9) if open_above(e) else e.upper
+    low, high = min(e.lower, e.observed, e.expected), max(upper_end, e.observed, e.expected)
     width = high - low or 1.0
 
     def place(value: float) -> float:
         return 6.0 + 88.0 * (value - low) / width
 
-    lower, upper = place(e.lower), place(e.upper)
+    lower, upper = place(e.lower), place(upper_end)
     return (lower, max(upper, lower + 0.8)), place(e.expected), place(e.observed)
 
 

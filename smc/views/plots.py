@@ -38,12 +38,15 @@ class Scene:
         shown = self.findings or ((self.focus,) if self.focus else ())
         return [(to_ns(f.start) / 1e6, to_ns(f.end) / 1e6, str(f.severity)) for f in shown[:MARKED]]
 
-    def band(self, signals: Sequence[str]) -> list[dict[str, Any]]:
-        """The expected band of the focused finding for the first of these signals that it judged."""
+    def band(self, signals: Sequence[str], factor: float = 1.0) -> list[dict[str, Any]]:
+        """The expected band of the focused finding for the first of these signals that it judged.
+
+        `factor` turns the unit of the evidence into the unit of the axis.
+        """
         for e in self.focus.evidence if self.focus else ():
             if e.signal in signals and self.focus is not None:
                 x = [to_ns(self.focus.start) / 1e6, to_ns(self.focus.end) / 1e6]
-                return chart.band(x, [e.lower] * 2, [e.upper] * 2)
+                return chart.band(x, [e.lower * factor] * 2, [e.upper * factor] * 2)
         return []
 
 
@@ -56,12 +59,13 @@ def plot(
     summary: str = "",
     band_of: Sequence[str] = (),
     height: int = 220,
+    factor: float = 1.0,
 ) -> Component:
     """One chart; `lines`: (name, time_ns, values, token of its colour). Says so where nothing was observed."""
     observed = [line for line in lines if np.isfinite(line[2]).any()]
     if not observed:
         return blank(title, unit)
-    traces = scene.band(band_of)
+    traces = scene.band(band_of, factor)
     for line_name, time_ns, values, colour in observed:
         traces.append(chart.line(line_name, *line_of(time_ns, values), colour=colour))
     window = (scene.start_ms, scene.end_ms)
@@ -172,7 +176,7 @@ def magnitudes(device: Device, arrays: Arrays, kind: ChannelKind, scene: Scene) 
     return plot(f"magnitude-{kind}", title, unit, lines, scene, told, judged, 200)
 
 
-def angle(arrays: Arrays, neighbours: Sequence[tuple[I64, F64]], scene: Scene) -> Component:
+def angle(arrays: Arrays, neighbours: Sequence[tuple[I64, F64]], nominal_hz: float, scene: Scene) -> Component:
     """Angle of the first phasor against the median of the neighbours; alone, its angle as sent."""
     time_ns = np.asarray(arrays["time_ns"], dtype=np.int64)
     own = (
@@ -186,11 +190,11 @@ def angle(arrays: Arrays, neighbours: Sequence[tuple[I64, F64]], scene: Scene) -
     moved = quantity(float(drift[-1]), "rad") if len(drift) else "no value"
     told = (
         f"Angle of the first phasor minus the median of {count(len(neighbours), 'neighbour')}, zero at the start:"
-        f" {moved} at the end. A true clock keeps it flat; 1 mrad at 50 Hz is 3.2 µs."
+        f" {moved} at the end. A true clock keeps it flat; 1 mrad is {1e3 / (2 * np.pi * nominal_hz):.1f} µs."
     )
-    judged = ("angle_drift_rad", "angle_residual_rad", "angle_0_rad", "phase_drift_rad", "angle_rad")
+    rad_per_us = 2e-6 * np.pi * nominal_hz
     lines = [("against neighbours", time_ns, turned, "accent")]
-    return plot("angle", "Angle against neighbours", "rad", lines, scene, told, judged, 260)
+    return plot("angle", "Angle against neighbours", "rad", lines, scene, told, ("clock_drift_us",), 260, rad_per_us)
 
 
 def column(arrays: Arrays, signal: str, scene: Scene) -> Component:

@@ -92,7 +92,7 @@ def charts(signals: Signals, focus: Finding | None) -> list[Component]:
 def _pmu_charts(signals: Signals, at: Scene) -> list[Component]:
     arrays, device = signals.arrays, signals.device
     made = [
-        plots.angle(arrays, signals.neighbours, at),
+        plots.angle(arrays, signals.neighbours, device.nominal_hz, at),
         plots.frequency(arrays, device.nominal_hz, at),
         plots.magnitudes(device, arrays, ChannelKind.VOLTAGE, at),
         plots.magnitudes(device, arrays, ChannelKind.CURRENT, at),
@@ -105,10 +105,13 @@ def evidence_charts(signals: Signals, finding: Finding) -> list[Component]:
     """The charts that show what a finding claims: few, and the decisive one first."""
     at = scene(signals, finding)
     if finding.kind is FindingKind.CLOCK_ATTACK and signals.device.kind is DeviceKind.PMU:
-        return [plots.angle(signals.arrays, signals.neighbours, at)]
+        return [plots.angle(signals.arrays, signals.neighbours, signals.device.nominal_hz, at)]
     if finding.kind is FindingKind.METER_TAMPER and signals.device.kind is DeviceKind.METER:
         return plots.meter_beside_pmu(signals.arrays, signals.twin, at)
     judged = [e.signal for e in finding.evidence if e.signal in signals.arrays]
     if judged and np.ndim(signals.arrays[judged[0]]) == 1:
         return [plots.column(signals.arrays, judged[0], at)]
+    if signals.device.kind is DeviceKind.PMU:  # quality of phasors: what an idle or frozen unit tells
+        volts = plots.magnitudes(signals.device, signals.arrays, ChannelKind.VOLTAGE, at)
+        return [one for one in (volts, plots.frequency(signals.arrays, signals.device.nominal_hz, at)) if one]
     return charts(signals, finding)[:2]

@@ -330,7 +330,7 @@ def spoofed(fleet: Fleet, now: datetime) -> Finding:
         "The angles of this unit turn by 1.6 mrad/s against the median of 4 neighbours, 5.1 µs of clock each second,"
         " while its magnitudes and its frequency stay with them. A grid event would turn the neighbours too.",
         (
-            Evidence("angle_rad", 0.38, 0.0, -0.012, 0.012, "rad", 0.9),
+            Evidence("clock_drift_us", 1_222.0, 0.0, -40.0, 40.0, "µs", 0.9),
             Evidence("frequency_hz", 50.0003, 50.0001, 49.999, 50.001, "Hz", 0.1),
         ),
         ("time quality of the receiver (the unit sends none)",),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model.device import Channel, ChannelKind
 from model.finding import Evidence
-from smc.views.marks import scale_places
+from smc.views.marks import band_words, scale_places
 from smc.views.series import POINTS, against_neighbours, gapped, line_of, means_before, thin, three_phase_power_w
 
 CHANNELS = tuple(Channel(f"V{p}", ChannelKind.VOLTAGE) for p in "ABC") + tuple(
@@ -87,3 +87,11 @@ def test_the_scale_shows_what_is_outside(observed: float, expected: float, half:
     assert low - 1 <= middle <= high + 1
     if observed > expected + half + 1e-3 * (abs(expected) + half + 1):
         assert at > middle
+
+
+def test_a_band_without_upper_end_leaves_room_to_see() -> None:
+    e = Evidence("energy_wh", 10.0, 90.0, 80.0, 1e15, "Wh", 1.0)
+    (low, high), _, at = scale_places(e)
+    assert at < low - 30
+    assert high - low > 20
+    assert band_words(e) == "from 80.00 Wh"
