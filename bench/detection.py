@@ -30,7 +30,7 @@ from norm.fleet import Fleet as Twins
 from norm.scenario import parse_scenarios
 
 SITE = "DSO-0001"
-UNITS, SECONDS, BEGIN_S = 12, 90, 30
+UNITS, BEGIN_S, LEAST_S = 12, 30, 60.0
 SCORING_SEEDS = range(1000, 1008)
 CLEAN_SEEDS, CLEAN_SECONDS = range(2000, 2008), 900
 SECONDS_PER_DAY = 86_400.0
@@ -52,7 +52,7 @@ class Variant:
 VARIANTS = (
     Variant("S01", "strong x0.5", f"s01:5@{BEGIN_S}*0.5", FindingKind.METER_TAMPER, 30.0),
     Variant("S01", "medium x0.9", f"s01:5@{BEGIN_S}*0.9", FindingKind.METER_TAMPER, 30.0),
-    Variant("S01", "weak x0.97", f"s01:5@{BEGIN_S}*0.97", FindingKind.METER_TAMPER, 60.0),
+    Variant("S01", "weak x0.97", f"s01:5@{BEGIN_S}*0.97", FindingKind.METER_TAMPER, 120.0),
     Variant("S01", "adaptive x0.998", f"s01:5@{BEGIN_S}*0.998", FindingKind.METER_TAMPER, None),
     Variant("S01", "benign: load drop", f"twin-load-drop:7@{BEGIN_S}", None, None),
     Variant("S08", "strong 50 us/s", f"s08:9@{BEGIN_S}*50", FindingKind.CLOCK_ATTACK, 20.0),
@@ -79,7 +79,7 @@ def _card(variant: Variant, rate: float) -> dict[str, Any]:
     right = alarms = 0
     for seed in SCORING_SEEDS:
         twins = Twins(seed, SITE, UNITS, parse_scenarios(variant.spelling, START_NS, UNITS))
-        found = _findings(twins, SECONDS)
+        found = _findings(twins, BEGIN_S + round(max(variant.most_s or 0.0, LEAST_S)))
         hits = [f for f in found if variant.kind is not None and _hits(f, twins)]
         alarms += len(found) - len(hits)
         if hits:
@@ -217,8 +217,8 @@ def show(cards: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield from ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
     first = cards[0]
     yield (
-        f"simulated fleets, {first['seeds']} scoring seeds per variant; clean twins: {first['false_alarms']} false alarms "
-        f"in {first['clean_meter_days']} meter-days, {first['false_alarms_per_1000_meter_days']:.0f} per 1,000 "
+        f"simulated fleets, {first['seeds']} scoring seeds per variant; clean twins: {first['false_alarms']} false "
+        f"alarms in {first['clean_meter_days']} meter-days, {first['false_alarms_per_1000_meter_days']:.0f} per 1,000 "
         f"(95 %: at most {first['false_alarms_upper_95']:.0f}; budget {BUDGET:g}, not provable with this sample)"
     )
     yield "not run: dnp3, mms, households (no detector of this release reads those kinds of data)"

@@ -17,6 +17,8 @@ from analytics.fleet import Fleet
 from model.block import Block
 from model.finding import Finding
 
+__all__ = ["DETECTORS", "DataQuality", "Detector", "MeterIntegrity", "PhaseDrift"]
+
 
 class Detector(Protocol):
     """One family of judgements over a stream of blocks of one site."""

@@ -41,7 +41,7 @@ class IntegrityParameters:
     learn_ratio: tuple[float, float, float] = (0.008, 0.03, 0.008)  # only readings as steady as this are learnt from
     learn_readings: int = 20
     least_power_w: float = 50.0
-    least_power_factor: float = 0.3
+    least_power_factor: float = 0.1  # below, the angle errors say more than the meter
     register_step_wh: float = 0.1
     register_steps: float = 50.0  # an energy interval holds at least so many steps
     edge_s: float = 0.1  # error of the meter's stamp

@@ -21,33 +21,23 @@ from model.ids import stable_id
 from model.time import NS_PER_S, to_datetime
 
 CAUSES = tuple(WORDS)
-IN_ORDER_CAUSES = tuple(c for c in CAUSES if c != "duplicate")
 _DATA_ERROR, _NOT_IN_SYNC = 0xC000, 0x2000
 _FIRST_INTERVALS = 8
 _SURE = 0.99  # these are facts of the data, not guesses
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _per_cause(**rows: int) -> Mapping[str, int]:
-    return {name.replace("_", "-"): count for name, count in rows.items()}
+# In the order of CAUSES: freeze, near-zero, idle, frequency, register, data-error, not-in-sync, gap, stamp, duplicate.
+_METER_ROWS = dict(zip(CAUSES, (10, 3, 3, 3, 1, 3, 3, 1, 3, 3), strict=True))
+_PMU_ROWS = dict(zip(CAUSES, (50, 10, 10, 10, 1, 10, 50, 1, 10, 10), strict=True))
 
 
 @dataclass(frozen=True)
 class QualityParameters:
     """Limits, and how many rows in a row make (and unmake) a finding."""
 
-    meter_rows: Mapping[str, int] = field(
-        default_factory=lambda: _per_cause(
-            freeze=10, near_zero=3, idle=3, frequency=3, register=1, data_error=3, not_in_sync=3, gap=1, stamp=3,
-            duplicate=3,
-        )
-    )  # fmt: skip
-    pmu_rows: Mapping[str, int] = field(
-        default_factory=lambda: _per_cause(
-            freeze=50, near_zero=10, idle=10, frequency=10, register=1, data_error=10, not_in_sync=50, gap=1, stamp=10,
-            duplicate=10,
-        )
-    )  # fmt: skip
+    meter_rows: Mapping[str, int] = field(default_factory=_METER_ROWS.copy)
+    pmu_rows: Mapping[str, int] = field(default_factory=_PMU_ROWS.copy)
     meter_good_rows: int = 10
     pmu_good_rows: int = 50
     frequency_ratio: float = 0.1
