@@ -69,7 +69,9 @@ def taxii_serve(settings: EsmcSettings, engine: Engine, clock: Clock) -> None:
 
 def _require(what: str, path: Path) -> None:
     if not path.is_file():
-        raise SetupError(what, str(path), "a PEM file", "ask the authority of the federation for it, or correct the setting")
+        raise SetupError(
+            what, str(path), "a PEM file", "ask the authority of the federation for it, or correct the setting"
+        )
 
 
 def _modern(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
