@@ -20,19 +20,29 @@ from smc.store import decisions
 from trust.store import append_audit
 
 STAGE, TOPIC = "act", "decisions"
+LOOK_S = 5.0
 
 
 def run(context: StageContext, stop: threading.Event) -> None:
-    """Carry out what is approved: first what was left over (a crash between commit and message), then what is told."""
-    with context.engine.connect() as conn:
-        left_over = decisions.approved(conn)
-    for decision in left_over:
-        carry_out(context, decision.decision_id)
+    """Carry out what is approved. Messages only shorten the wait: the store is asked every few seconds as well.
+
+    An approval whose message never came (a crash or a bus that was away after the commit) is thereby found.
+    """
+    next_look_s = context.clock.monotonic_s()
 
     def handle(delivery: Delivery) -> Mapping[str, int]:
         return {"dry_runs": int(carry_out(context, message_id(delivery.body, "decision_id")))}
 
-    consume(context, stop, TOPIC, STAGE, handle)
+    def look() -> Mapping[str, int]:
+        nonlocal next_look_s
+        if context.clock.monotonic_s() < next_look_s:
+            return {}
+        next_look_s = context.clock.monotonic_s() + LOOK_S
+        with context.engine.connect() as conn:
+            left_over = decisions.approved(conn)
+        return {"dry_runs": sum(carry_out(context, decision.decision_id) for decision in left_over)}
+
+    consume(context, stop, TOPIC, STAGE, handle, between=look)
 
 
 def carry_out(context: StageContext, which: UUID) -> bool:

@@ -31,13 +31,21 @@ Handle = Callable[[Delivery], Mapping[str, int]]
 
 
 def consume(
-    context: StageContext, stop: threading.Event, topic: str, stage: str, handle: Handle, batch: int = BATCH
+    context: StageContext,
+    stop: threading.Event,
+    topic: str,
+    stage: str,
+    handle: Handle,
+    between: Callable[[], Mapping[str, int]] = dict,
 ) -> None:
-    """Run until `stop`. `handle` does the whole work of one message and says what it counted, by name."""
+    """Run until `stop`. `handle` does the whole work of one message and says what it counted, by name.
+
+    `between` runs after each batch, and about once a second without messages or without a bus.
+    """
     heart = Heart(context, stage)
     while not stop.is_set():
         try:
-            deliveries = context.bus.receive(topic, stage, stage, batch, WAIT_S)
+            deliveries = context.bus.receive(topic, stage, stage, BATCH, WAIT_S)
             for delivery in deliveries:
                 heart.count(_handle_one(context, topic, delivery, handle))
                 context.bus.acknowledge(topic, stage, [delivery.entry])
@@ -46,6 +54,7 @@ def consume(
         except BusDown as error:
             context.log.warning(f"{stage}.bus_away", reason=str(error), wait_s=AWAY_S)
             stop.wait(AWAY_S)
+        heart.count(between())
         heart.beat()
 
 
