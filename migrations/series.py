@@ -45,8 +45,10 @@ def prepare_edition() -> None:
     connection = op.get_bind()
     usable = connection.scalar(
         sa.text(
-            "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') AND 'timescaledb' = "
-            "ANY (regexp_split_to_array(current_setting('shared_preload_libraries', true), '[ ,\"]+'))"
+            # The loader's own setting exists where the library is preloaded; the list of preloaded libraries itself
+            # is readable with a special right only.
+            "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') "
+            "AND current_setting('timescaledb.disable_load', true) IS NOT NULL"
         )
     )
     if usable:
