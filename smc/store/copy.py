@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 from psycopg import Cursor
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from model.time import NS_PER_US
 
@@ -62,36 +64,45 @@ class Batch:
     columns: tuple[Column, ...]
 
 
-def encode(batch: Batch) -> bytes:
+def encode(batch: Batch) -> bytearray:
     """The rows of a batch without signature and trailer. Values are converted to the column's type: NaN stays NaN,
     never NULL, and what is too large for a REAL becomes infinite."""
-    packed = np.empty(batch.rows, _row_type(batch.columns))
-    packed["fields"] = len(batch.columns)
+    row_type = _row_type(batch.columns)
+    filled = bytearray(_constants(batch.columns, row_type).tobytes()) * batch.rows
+    packed = np.frombuffer(filled, row_type)
     for i, column in enumerate(batch.columns):
         if column.data is None:
-            packed[f"n{i}"] = -1
             continue
-        packed[f"n{i}"] = packed.dtype[f"v{i}"].itemsize
-        values = column.data if column.type is not PgType.TIMESTAMPTZ else _postgres_us(column.data)
+        field = packed[f"v{i}"] if column.data.ndim == 1 else packed[f"v{i}"]["elements"]["v"]
         with np.errstate(over="ignore"):
-            if column.data.ndim == 1:
-                packed[f"v{i}"] = values
-            else:
-                _fill_array(packed[f"v{i}"], column.type, values)
-    return packed.tobytes()
+            field[...] = column.data if column.type is not PgType.TIMESTAMPTZ else _postgres_us(column.data)
+    return filled
 
 
 def copy_batches(conn: Connection, table: str, batches: Sequence[Batch]) -> None:
     """One COPY of all batches into `table`, in the connection's transaction.
 
-    Raises psycopg's own errors (UniqueViolation, ...): the transaction is then broken up to the last savepoint.
+    Raises SQLAlchemy's errors as any statement does (IntegrityError, OperationalError, ...), although COPY goes round
+    SQLAlchemy; the transaction is then broken up to the last savepoint.
     """
     names = ", ".join(f'"{column.name}"' for column in batches[0].columns)
-    with driver_cursor(conn) as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
-        copy.write(SIGNATURE)
-        for batch in batches:
-            copy.write(encode(batch))
-        copy.write(TRAILER)
+    statement = f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)"
+    try:
+        with driver_cursor(conn) as cursor, cursor.copy(statement) as copy:
+            copy.write(SIGNATURE)
+            for batch in batches:
+                copy.write(memoryview(encode(batch)))
+            copy.write(TRAILER)
+    except psycopg.Error as error:
+        raise _as_sqlalchemy(conn, statement, error) from error
+
+
+def _as_sqlalchemy(conn: Connection, statement: str, error: psycopg.Error) -> BaseException:
+    """The error as SQLAlchemy would raise it; a lost connection is given up, so that the pool does not keep it."""
+    lost = conn.dialect.is_disconnect(error, conn.connection.driver_connection, None)  # type: ignore[arg-type]
+    if lost:
+        conn.invalidate(error)
+    return DBAPIError.instance(statement, None, error, psycopg.Error, connection_invalidated=lost, dialect=conn.dialect)
 
 
 def driver_cursor(conn: Connection) -> Cursor[Any]:
@@ -125,14 +136,18 @@ def _array_type(kind: PgType, length: int) -> np.dtype[Any]:
     return np.dtype([*header, ("elements", element, (length,))])
 
 
-def _fill_array(field: npt.NDArray[Any], kind: PgType, values: npt.NDArray[Any]) -> None:
-    field["dimensions"] = 1
-    field["nulls"] = 0
-    field["oid"] = kind.oid
-    field["length"] = values.shape[1]
-    field["first"] = 1
-    field["elements"]["n"] = kind.wire.itemsize
-    field["elements"]["v"] = values
+def _constants(columns: Sequence[Column], row_type: np.dtype[Any]) -> npt.NDArray[Any]:
+    """One row, shape (), with all that is equal in every row: counts, lengths, array headers."""
+    row = np.zeros((), row_type)
+    row["fields"] = len(columns)
+    for i, column in enumerate(columns):
+        row[f"n{i}"] = -1 if column.data is None else row_type[f"v{i}"].itemsize
+        if column.data is not None and column.data.ndim == 2:
+            field = row[f"v{i}"]
+            field["dimensions"], field["first"] = 1, 1
+            field["oid"], field["length"] = column.type.oid, column.data.shape[1]
+            field["elements"]["n"] = column.type.wire.itemsize
+    return row
 
 
 def _postgres_us(time_ns: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -67,7 +67,9 @@ def store(conn: Connection, block: Block) -> Stored:
         _keep_conflicts(conn, known, block, conflicting, winner)
     fresh = block if new.all() else block.take(new)
     if len(fresh):
-        _copy(conn, fresh)
+        for table, batches in batches_of(fresh):
+            if batches:
+                copy_batches(conn, table, batches)
     count = int(new.sum())
     return Stored(count, len(block) - count - len(conflicting), len(conflicting))
 
@@ -154,7 +156,8 @@ def _keep_conflicts(conn: Connection, known: Frames, block: Block, rows: Rows, w
     conn.execute(_KEEP_CONFLICT, records)
 
 
-def _copy(conn: Connection, block: Block) -> None:
+def batches_of(block: Block) -> list[tuple[str, list[Batch]]]:
+    """Which rows of a block sorted by device and time go to which series."""
     parts = _parts(block)
     seconds: list[Batch] = []
     channels: list[Batch] = []
@@ -163,9 +166,7 @@ def _copy(conn: Connection, block: Block) -> None:
         rows = start[:, None] + np.arange(frames)
         seconds.append(_seconds(block, start, rows))
         channels.extend(_channels(block, start, rows))
-    copy_batches(conn, "phasor_seconds", seconds)
-    if channels:
-        copy_batches(conn, "phasors", channels)
+    return [("phasor_seconds", seconds), ("phasors", channels)]
 
 
 def _seconds(block: Block, start: Rows, rows: Rows) -> Batch:

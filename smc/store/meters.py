@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg.errors import UniqueViolation
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 
 from model.block import METER_COLUMNS, Block
 from model.time import to_datetime
@@ -61,11 +62,13 @@ SELECT count(*) FROM differing
 
 def store(conn: Connection, block: Block) -> Stored:
     """Store a METER block that is sorted by device and time and has all METER_COLUMNS."""
-    batch = _batch(block)
+    batch = batch_of(block)
     try:
         with conn.begin_nested():
             copy_batches(conn, "meter_readings", [batch])
-    except UniqueViolation:
+    except IntegrityError as error:
+        if not isinstance(error.orig, UniqueViolation):
+            raise
         return _store_staged(conn, block, batch)
     return Stored(len(block), 0, 0)
 
@@ -82,7 +85,8 @@ def _store_staged(conn: Connection, block: Block, batch: Batch) -> Stored:
     return Stored(new, len(block) - new - conflicting, conflicting)
 
 
-def _batch(block: Block) -> Batch:
+def batch_of(block: Block) -> Batch:
+    """The rows of meter_readings of a block that is sorted and has all METER_COLUMNS."""
     rows = len(block)
     columns = (
         Column("device_id", PgType.INT4, block.device),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from psycopg import errors
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from smc.store.copy import POSTGRES_EPOCH_US, Batch, Column, PgType, copy_batches, encode
 from tests.smc.store.blocks import engine_of, transaction
@@ -99,11 +100,22 @@ def test_an_empty_array_and_a_missing_transaction_are_refused(database: str) -> 
     engine.dispose()
 
 
-def test_the_database_s_own_errors_come_through(database: str) -> None:
+def test_errors_of_copy_are_those_of_any_statement(database: str) -> None:
     engine = engine_of(database)
+    batch = Batch(2, (Column("a", PgType.INT4, np.array([7, 7])),))
     with engine.connect() as conn, conn.begin() as outer:
         conn.execute(text("CREATE TEMP TABLE t (a int4 UNIQUE)"))
-        with pytest.raises(errors.UniqueViolation):
-            copy_batches(conn, "t", [Batch(2, (Column("a", PgType.INT4, np.array([7, 7])),))])
+        with pytest.raises(IntegrityError) as caught:
+            copy_batches(conn, "t", [batch])
+        assert isinstance(caught.value.orig, errors.UniqueViolation)
         outer.rollback()
+    with engine.connect() as conn, engine.connect() as other:
+        conn.execute(text("CREATE TEMP TABLE t (a int4)"))
+        backend = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": backend})
+        with pytest.raises(OperationalError) as lost:
+            copy_batches(conn, "t", [batch])
+        assert lost.value.connection_invalidated
+    with engine.connect() as conn:
+        assert conn.execute(text("SELECT 1")).scalar_one() == 1, "the pool does not hand out the dead connection"
     engine.dispose()
