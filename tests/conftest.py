@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -26,13 +25,6 @@ _BY_FIXTURE = {
     "mosquitto": "mosquitto",
     "browser": "chromium",
 }
-_RAN = pytest.StashKey[Counter[str]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_RAN] = Counter()
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture, mark in _BY_FIXTURE.items():
@@ -40,14 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(mark)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report: pytest.TestReport = yield  # type: ignore[assignment]
-    if report.when == "call" and report.outcome == "passed":
-        item.config.stash[_RAN].update({mark.name for mark in item.iter_markers()})
-    return report  # type: ignore[return-value]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    ran = config.stash[_RAN]
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Counted from the reports, so that tests run by several processes count as well."""
+    passed = [report for report in terminalreporter.stats.get("passed", ()) if report.when == "call"]
+    ran = Counter(mark for report in passed for mark in _SHOWN if mark in report.keywords)
     terminalreporter.write_line("ran on " + ", ".join(f"{name}: {ran[mark]}" for mark, name in _SHOWN.items()))
