@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -28,11 +29,11 @@ from smc.store.copy import SIGNATURE, TRAILER, Batch, copy_batches, encode
 from smc.store.ingest import store_block
 
 AREA = "storage"
-ROUNDS = 4
+ROUNDS = 5  # in turn, so that a busy moment of the machine does not hit one side alone
 BATCH_ROWS = 20_000
 BATCHES = 10
 METERS = 1_000
-PMUS, FRAMES_PER_S, SECONDS, PHASORS = 100, 50, 15, 6
+PMUS, FRAMES_PER_S, SECONDS, PHASORS = 400, 50, 5, 6
 START_NS = 1_793_520_000 * NS_PER_S
 _LIMIT = "server-side COPY of a file, no index"
 
@@ -144,40 +145,43 @@ def _measure(
     with store.begin() as conn:
         for table in series:
             conn.exec_driver_sql(f"CREATE TABLE bare_{table} (LIKE {table})")
-    files = _write_files(folder, plans)
-
-    def limit(conn: Connection) -> None:
-        for table, file in files:
-            conn.exec_driver_sql(f"COPY bare_{table} FROM '{file}' (FORMAT BINARY)")
-
-    def bare(conn: Connection) -> None:
-        for table, batches in chain.from_iterable(plans):
-            copy_batches(conn, f"bare_{table}", batches)
-
-    def whole(conn: Connection) -> None:
-        for block in blocks:
-            store_block(conn, block)
-
-    limit_s, _ = _best(store, limit, bare_tables)
-    bare_s, client_s = _best(store, bare, bare_tables)
-    whole_s, _ = _best(store, whole, (*series, "latest"))
-    known_s, _ = _best(store, whole, ())
-    return _Times(limit_s, bare_s, client_s, whole_s, known_s)
-
-
-def _best(store: Engine, work: Callable[[Connection], None], emptied: tuple[str, ...]) -> tuple[float, float]:
-    """Least wall-clock and CPU seconds of this process for `work` and its commit, tables emptied before each round."""
-    walls, clients = [], []
+    limit = partial(_copy_files, files=_write_files(folder, plans))
+    bare = partial(_copy_bare, plans=plans)
+    whole = partial(_store_whole, blocks=blocks)
+    rounds: list[tuple[float, float, float, float, float]] = []
     for _ in range(ROUNDS):
-        with store.begin() as conn:
-            for table in emptied:
-                conn.execute(text(f"TRUNCATE {table}"))
-        wall, client = time.perf_counter(), time.process_time()
-        with store.begin() as conn:
-            work(conn)
-        walls.append(time.perf_counter() - wall)
-        clients.append(time.process_time() - client)
-    return min(walls), min(clients)
+        limit_s, _ = _timed(store, limit, bare_tables)
+        bare_s, client_s = _timed(store, bare, bare_tables)
+        whole_s, _ = _timed(store, whole, (*series, "latest"))
+        known_s, _ = _timed(store, whole, ())
+        rounds.append((limit_s, bare_s, client_s, whole_s, known_s))
+    return _Times(*map(min, zip(*rounds, strict=True)))
+
+
+def _copy_files(conn: Connection, files: list[tuple[str, Path]]) -> None:
+    for table, file in files:
+        conn.exec_driver_sql(f"COPY bare_{table} FROM '{file}' (FORMAT BINARY)")
+
+
+def _copy_bare(conn: Connection, plans: list[list[tuple[str, list[Batch]]]]) -> None:
+    for table, batches in chain.from_iterable(plans):
+        copy_batches(conn, f"bare_{table}", batches)
+
+
+def _store_whole(conn: Connection, blocks: list[Block]) -> None:
+    for block in blocks:
+        store_block(conn, block)
+
+
+def _timed(store: Engine, work: Callable[[Connection], None], emptied: tuple[str, ...]) -> tuple[float, float]:
+    """Wall-clock and CPU seconds of this process for `work` and its commit, some tables emptied before."""
+    with store.begin() as conn:
+        for table in emptied:
+            conn.execute(text(f"TRUNCATE {table}"))
+    wall, client = time.perf_counter(), time.process_time()
+    with store.begin() as conn:
+        work(conn)
+    return time.perf_counter() - wall, time.process_time() - client
 
 
 def _write_files(folder: Path, blocks: list[list[tuple[str, list[Batch]]]]) -> list[tuple[str, Path]]:

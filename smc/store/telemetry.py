@@ -101,7 +101,7 @@ def counts(conn: Connection, start: datetime, end: datetime) -> Counts:
         SELECT date_bin('1 minute', time, TIMESTAMPTZ '2000-01-01 00:00Z') AS minute, device_id,
                sum(rows)::bigint AS rows
         FROM (SELECT time, device_id, 1 AS rows FROM meter_readings WHERE time >= :start AND time < :end
-              UNION ALL SELECT time, device_id, frames FROM phasor_seconds WHERE time >= :start AND time < :end) AS both
+              UNION ALL SELECT time, device_id, frames FROM phasor_seconds WHERE time >= :start AND time < :end) AS s
         GROUP BY 1, 2 ORDER BY 1, 2) AS found
     """)
     minute, device, rows = conn.execute(query, {"start": start, "end": end}).one()
@@ -125,15 +125,17 @@ def phasor_series(
     """
     if signal not in ("frequency_hz", "rocof_hz_per_s", "magnitude", "angle_rad"):
         raise ValueError(f"signal is {signal!r}, expected frequency_hz, rocof_hz_per_s, magnitude or angle_rad")
-    table, join = ("s", "")
+    bound = "s.device_id = :device AND s.time >= :before AND s.time < :end"
+    table, join = "s", ""
     if signal in ("magnitude", "angle_rad"):
         table, join = "p", "JOIN phasors p USING (device_id, time)"
-    bound = "device_id = :device AND time >= :before AND time < :end"
+        # The bound once more: PostgreSQL does not conclude from one side of a join which partitions the other needs.
+        bound += " AND p.channel = :channel AND p.device_id = :device AND p.time >= :before AND p.time < :end"
     source = f"""
         SELECT * FROM (
             SELECT time + f.offset_ns / 1000 * INTERVAL '1 microsecond' AS time, f.value::float8 AS value
             FROM phasor_seconds s {join}, unnest(s.offset_ns, {table}.{signal}) AS f (offset_ns, value)
-            WHERE {bound} {"AND p.channel = :channel" if join else ""}
+            WHERE {bound}
         ) AS frames WHERE time >= :start AND time < :end
     """  # noqa: S608 (checked names)
     window = _window(device, start, end) | {"before": start - PART_SPAN}
