@@ -30,6 +30,10 @@ from trust.certificates import Authority, create_authority, issue_client, issue_
 from trust.secret_files import write_secret
 from trust.signing import create_key
 
+# A server of its own per test, forked from a process that has imported everything once.
+SERVERS = multiprocessing.get_context("forkserver")
+SERVERS.set_forkserver_preload(["tests.federation.conftest"])
+
 
 @dataclass
 class Centre:
@@ -51,9 +55,7 @@ class Centre:
         return f"https://127.0.0.1:{self.settings.taxii_port}"
 
     def start(self) -> None:
-        self.process = multiprocessing.get_context("spawn").Process(
-            target=serve_taxii, args=(self.settings,), daemon=True
-        )
+        self.process = SERVERS.Process(target=serve_taxii, args=(self.settings,), daemon=True)
         self.process.start()
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -106,7 +108,7 @@ def centre(esmc_embedded: str, tmp_path: Path) -> Iterator[Centre]:
     made = Centre(settings, engine(esmc_embedded, "test"), authority, public, folder)
     made.start()
     yield made
-    made.stop()
+    made.stop(kill=True)  # the database goes next: nothing is worth a graceful end
     made.engine.dispose()
 
 
