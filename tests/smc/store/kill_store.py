@@ -1,73 +1,70 @@
-"""The process that is killed: takes blocks from a Unix socket, stores them, acknowledges. See test_kill.py.
+"""The process that is killed: the intake's own batcher between a Unix socket, the store and the bus. See test_kill.py.
 
-python -m tests.smc.store.kill_store SOCKET DATABASE_URL after|before
+python -m tests.smc.store.kill_store SOCKET DATABASE_URL BUS_URL after|before
 
-A message is its number (u32), its length (u32) and a block's bytes; an acknowledgement is the number. What waits is
-stored in one transaction. `before` acknowledges before the commit: the mistake that the test must be able to find.
+A message is its number (u32), its length (u32) and a block's bytes; an acknowledgement is the number. `before`
+acknowledges what is queued but not yet committed: the mistake that the test must be able to find.
 """
 
 from __future__ import annotations
 
-import select
-import socket
+import asyncio
 import struct
 import sys
-from pathlib import Path
+import threading
+from functools import partial
 
-from sqlalchemy import Engine
+import structlog
 
 from host.database import engine
 from model.block import decode_block
-from smc.store.ingest import store_block
+from model.time import NS_PER_S, FixedClock
+from smc.bus import RedisBus
+from smc.context import StageContext
+from smc.gateway.batcher import Batcher
+from smc.gateway.registry import Registry
+from smc.settings import SmcSettings
+from tests.smc.store.blocks import START_NS
 
 HEAD = struct.Struct("<II")
-BATCH = 8
+SITE = "DSO-0001"
 
 
-def read_message(stream: socket.socket) -> tuple[int, bytes] | None:
-    """Next message, None at the end."""
-    head = stream.recv(HEAD.size, socket.MSG_WAITALL)
-    if len(head) < HEAD.size:
-        return None
-    number, size = HEAD.unpack(head)
-    return number, stream.recv(size, socket.MSG_WAITALL)
-
-
-def read_batch(stream: socket.socket) -> list[tuple[int, bytes]]:
-    """One message at least, and what else is waiting; empty at the end."""
-    batch: list[tuple[int, bytes]] = []
-    while len(batch) < BATCH and (not batch or select.select([stream], [], [], 0)[0]):
-        message = read_message(stream)
-        if message is None:
-            break
-        batch.append(message)
-    return batch
-
-
-def serve(stream: socket.socket, store: Engine, acknowledge_before: bool) -> None:
-    """Until the sender goes."""
-    while batch := read_batch(stream):
-        numbers = b"".join(struct.pack("<I", number) for number, _ in batch)
+async def serve(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, batcher: Batcher, acknowledge_before: bool
+) -> None:
+    """One sender, until it goes."""
+    while True:
+        try:
+            number, size = HEAD.unpack(await reader.readexactly(HEAD.size))
+            block = decode_block(await reader.readexactly(size))
+        except asyncio.IncompleteReadError:
+            return
+        done = await batcher.put(block)
+        answer = struct.pack("<I", number)
         if acknowledge_before:
-            stream.sendall(numbers)
-        with store.begin() as conn:
-            for _, body in batch:
-                store_block(conn, decode_block(body))
-        if not acknowledge_before:
-            stream.sendall(numbers)
+            writer.write(answer)
+        else:
+            done.add_done_callback(partial(acknowledge, writer, answer))
 
 
-def main(path: str, url: str, mode: str) -> None:
-    Path(path).unlink(missing_ok=True)
-    store = engine(url, "killed", pool_size=1)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        while True:
-            stream, _ = listener.accept()
-            with stream:
-                serve(stream, store, acknowledge_before=mode == "before")
+def acknowledge(writer: asyncio.StreamWriter, answer: bytes, done: asyncio.Future[None]) -> None:
+    """Committed and published: tell the sender."""
+    if not done.cancelled():
+        writer.write(answer)
+
+
+async def main(path: str, url: str, bus_url: str, mode: str) -> None:
+    settings = SmcSettings(site=SITE, country="DE", area="DE-BY", database_url=url, redis_url=bus_url, flush_s=0.02)
+    clock = FixedClock(START_NS + 300 * NS_PER_S)  # the messages' stamps must stay plausible in later years
+    stop, store = threading.Event(), engine(url, "killed")
+    context = StageContext(settings, store, RedisBus(bus_url, SITE), clock, structlog.get_logger())
+    batcher = Batcher(context, Registry(store, settings, clock), stop)
+    await asyncio.start_unix_server(
+        lambda reader, writer: serve(reader, writer, batcher, acknowledge_before=mode == "before"), path
+    )
+    await batcher.run()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    asyncio.run(main(*sys.argv[1:]))
