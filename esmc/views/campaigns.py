@@ -73,7 +73,7 @@ def _list(every: Sequence[Campaign], alerts: Mapping[UUID, Alert], europe: Europ
         )
         for c in every
     ]
-    head = ("Severity", "Campaign", "Technique", "Members", "Cases", "No chance", "Last case", "Alert", "Data")
+    head = ("Severity", "Campaign", "Technique", "Members", "Cases", "Not by chance", "Last case", "Alert", "Data")
     return parts.panel("All campaigns", table.plain_table(head, rows))
 
 
@@ -117,7 +117,9 @@ def timeline_figure(cases: Sequence[EuropeanIncident]) -> dict[str, Any]:
         if chosen:
             x = [to_ns(c.last_seen) / 1e6 for c in chosen]
             y = [float(rows.index(c.member)) for c in chosen]
-            traces.append(marks(level, x, y, severity=level, text=[f"{c.member} {c.case_name}" for c in chosen]))
+            mark = marks(level, x, y, severity=level, text=[f"{c.member} {c.case_name}" for c in chosen])
+            mark["marker"]["size"] = 14
+            traces.append(mark)
     made = figure(traces, unit="", height=220, y_range=(-0.5, max(0.5, len(rows) - 0.5)))
     made["layout"]["yaxis"] |= {"tickvals": list(range(len(rows))), "ticktext": rows}
     made["layout"]["hovermode"] = "closest"

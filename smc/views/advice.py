@@ -55,7 +55,7 @@ def _panel(a: Advice) -> Component:
         ]
     )
     links = parts.link("Own incidents of this kind", f"/incidents?kind={a.kind}&status=all")
-    return parts.panel(title, [html.P(a.text), told], actions=links)
+    return parts.panel(title, [html.P(a.text, className="explanation"), told], actions=links)
 
 
 def _receipt(a: Advice) -> Component:

@@ -33,8 +33,7 @@ def layout(params: Mapping[str, str], centre: Centre) -> Any:
         known = {str(d.index): d for d in devices.all_devices(conn)}
         device = known.get(index)
         if device is None:
-            back = parts.link("All devices", "/devices")
-            return parts.page("Device", parts.empty(f"No device {index} is enrolled", back))
+            return _unknown(index, len(known))
         focus = _finding(findings.get(conn, UUID(state.finding)) if state.finding else None, device)
         start, end = evidence.window(focus, centre.now()) if focus and "from" not in params else _times(state, centre)
         found = signals.read(conn, device, start, end)
@@ -49,6 +48,17 @@ def layout(params: Mapping[str, str], centre: Centre) -> Any:
     title = [device.name, *marks.origin_marks([device.provenance])]
     back = parts.link("All devices", "/devices")
     return parts.page(html.Span(title, className="case-marks"), [b for b in body if b is not None], actions=back)
+
+
+def _unknown(index: str, enrolled: int) -> Any:
+    """What to say of an address that names no device of this centre."""
+    title = f'There is no device with index "{index}"' if index else "The address names no device"
+    told = [
+        f"This centre knows {count(enrolled, 'device')}; an address names one by its index, as in /device?index=1. ",
+        parts.link("Choose one from the list", "/devices"),
+        ".",
+    ]
+    return parts.page("Device", parts.empty(title, told), actions=parts.link("All devices", "/devices"))
 
 
 def _finding(finding: Finding | None, device: Device) -> Finding | None:

@@ -13,7 +13,7 @@ from dash import Input, Output, State, ctx, dcc, html, no_update
 from model.finding import Severity
 from smc.store import desk
 from smc.store.desk import QueuePage
-from smc.views import detail, queue
+from smc.views import detail, marks, queue
 from smc.views.centre import Centre
 from smc.views.queue import Id
 from smc.views.state import QueueState, Span, queue_state
@@ -60,6 +60,7 @@ def layout(params: Mapping[str, str], centre: Centre) -> Component:
         "Incidents",
         html.Div([left, html.Div(detail.skeleton(case, centre), className="queue-side")], className="queue"),
         summary=summary,
+        actions=html.Span(marks.origin_marks([r.provenance for r in page.rows]), className="case-marks"),
     )
 
 

@@ -24,6 +24,20 @@ PAGE = Page("/intake", "Intake", "database-import", Action.SEE_INTAKE, "Flow")
 LIVE = "intake-live"
 RATE_SPAN, RATE_STEP = timedelta(minutes=30), timedelta(seconds=30)
 LATE_S, SILENT_S = 10.0, 60.0
+# What matters of each stage, with its unit; the other counters are one click away.
+TOLD: Mapping[str, Mapping[str, str]] = {
+    "intake": {"rows_new": "rows stored", "readings": "meter readings", "frames": "frames", "links_up": "links up"},
+    "replay": {"rows_new": "rows stored", "frames": "frames", "rounds": "rounds"},
+    "detect": {"blocks": "blocks", "readings": "rows judged", "findings": "findings"},
+    "triage": {"findings": "findings", "incidents_opened": "incidents opened"},
+    "decide": {"proposed": "playbooks proposed"},
+    "act": {"dry_runs": "dry runs"},
+    "federate": {"sent": "messages sent", "advice": "alerts received"},
+}
+WRONG = {
+    *("quarantined", "messages_refused", "frames_missing", "frames_back", "gaps", "rows_conflicting"),
+    *("failed", "refused", "lost"),
+}
 
 Component = Any
 
@@ -58,12 +72,12 @@ def _rates(rates: Sequence[RateBucket]) -> Component:
         chart.line("PMU frames", x, frames, colour="accent"),
         chart.line("meter readings", x, readings, colour="medium"),
     ]
-    figure = chart.figure(lines, unit="rows/s", height=220)
+    figure = chart.figure(lines, unit="rows/s", height=300)
     summary = f"Now {number(frames[-1], 3)} frames/s and {number(readings[-1], 3)} readings/s, means of 30 s."
     rows = [(moment_ms(r.start), f"{f:.2f}", f"{m:.2f}") for r, f, m in zip(whole, frames, readings, strict=True)]
     return html.Section(
         [
-            chart.chart("intake-rates", figure, title="Rate of intake (rows/s)", summary=summary, height=220),
+            chart.chart("intake-rates", figure, title="Rate of intake (rows/s)", summary=summary, height=300),
             marks.as_table(("From", "Frames/s", "Readings/s"), rows[::-1]),
         ],
         className="panel",
@@ -80,11 +94,11 @@ def _stages(stages: Sequence[StageHealth], now: datetime) -> Component:
             stage_state(s.age_s),
             html.Span(f"{age(s.age_s)} ago", className="number"),
             html.Span(since(s.started, now), className="number"),
-            html.Span(counters(s.counters), className="muted"),
+            counters(s, now),
         )
         for s in stages
     ]
-    head = ("Stage", "State", "Heartbeat", "Running for", "Counted since its start")
+    head = ("Stage", "State", "Heartbeat", "Running for", "Since its start")
     return parts.panel(
         "Stages", table.plain_table(head, rows), summary="A stage is late after 10 s without a heartbeat."
     )
@@ -97,9 +111,21 @@ def stage_state(age_s: float) -> Component:
     return parts.status("late" if age_s <= SILENT_S else "silent")
 
 
-def counters(found: Mapping[str, float]) -> str:
-    """Counters as words: "frames 1,204 · late 3"."""
-    return " · ".join(f"{name.replace('_', ' ')} {counted(value)}" for name, value in sorted(found.items()))
+def counters(stage: StageHealth, now: datetime) -> Component:
+    """What a stage did in a few words with units, what went wrong in it, and every other counter on demand."""
+    found = {name: value for name, value in stage.counters.items() if value}
+    told = [f"{counted(found[name])} {words}" for name, words in TOLD.get(stage.stage, {}).items() if name in found]
+    rows = found.get("rows_new", 0.0)
+    seconds = (now - stage.started).total_seconds()
+    if rows and seconds >= 1.0:
+        told.append(f"mean {number(rows / seconds, 3)} rows/s")
+    wrong = [f"{counted(value)} {name.replace('_', ' ')}" for name, value in found.items() if name in WRONG]
+    listed = " · ".join(f"{name.replace('_', ' ')} {counted(value)}" for name, value in sorted(found.items()))
+    shown: list[Component] = [html.Div(" · ".join(told) or "nothing to do so far")]
+    shown += [html.Div(" · ".join(wrong), className="chip tone-high counted-wrong")] if wrong else []
+    if len(found) > len(told):
+        shown.append(html.Details([html.Summary("All counters"), html.Div(listed, className="muted")]))
+    return html.Div(shown, className="counted")
 
 
 def _sources(sources: Sequence[Coverage], now: datetime) -> Component:

@@ -75,15 +75,17 @@ def layout(_params: Mapping[str, str], centre: Centre) -> Component:
     """The page; its body is replaced as figures change."""
     name = centre.settings.site_name or centre.settings.site
     summary = f"{name} · {centre.settings.site} · {centre.settings.area}"
-    return parts.page("Overview", html.Div(body(read(centre)), id=BODY, className="stack"), summary=summary)
+    seen = read(centre)
+    told = html.Span(marks.origin_marks([c.provenance for c in seen.feeders]), className="case-marks")
+    return parts.page("Overview", html.Div(body(seen), id=BODY, className="stack"), summary=summary, actions=told)
 
 
 def body(seen: Overview) -> list[Component]:
-    """Figures first, then who reports beside what is urgent, then time, then the queue."""
+    """Figures first, then who reports and findings over time beside what is urgent, then the queue."""
+    left = html.Div([_coverage(seen), _over_time(seen)], className="stack")
     return [
         parts.figures(*cards(seen)),
-        parts.columns(_coverage(seen), _urgent(seen), widths="minmax(0, 3fr) minmax(0, 2fr)"),
-        _over_time(seen),
+        html.Div(parts.columns(left, _urgent(seen), widths="minmax(0, 3fr) minmax(0, 2fr)"), className="overview"),
         _queue(seen),
     ]
 

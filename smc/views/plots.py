@@ -12,15 +12,20 @@ from typing import Any
 import numpy as np
 
 from model.device import ChannelKind, Device
-from model.finding import Finding
+from model.finding import Finding, Severity
 from model.time import to_ns
 from smc.views.series import F64, I64, against_neighbours, line_of, means_before, three_phase_power_w
 from smc.views.words import count, quantity, signal_words, unit_of
 from web import chart, parts
+from web.theme import tokens
 
 Component = Any
 Arrays = Mapping[str, Any]
 MARKED = 12  # spans of findings on one chart
+CLOCK_SIGNALS = ("clock_offset_us", "clock_drift_us")  # the band of the whole offset, else that of its growth
+UNSEEN = "not observed in this time: choose a longer range, or look at the intake for the reason"
+LEAST_SPAN = 0.004  # of the chart's width: a finding of one second must be seen in a quarter of an hour
+FLAGS = {Severity.CRITICAL: "◆", Severity.HIGH: "▲", Severity.MEDIUM: "●", Severity.LOW: "■"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +38,49 @@ class Scene:
     focus: Finding | None = None
 
     @property
-    def spans(self) -> list[tuple[float, float, str]]:
-        """Times of the findings, shaded in the colour of their severity."""
-        shown = self.findings or ((self.focus,) if self.focus else ())
-        return [(to_ns(f.start) / 1e6, to_ns(f.end) / 1e6, str(f.severity)) for f in shown[:MARKED]]
+    def told(self) -> tuple[Finding, ...]:
+        """The findings that every chart shows on its time axis."""
+        return (self.findings or ((self.focus,) if self.focus else ()))[:MARKED]
 
-    def band(self, signals: Sequence[str], factor: float = 1.0) -> list[dict[str, Any]]:
+    @property
+    def spans(self) -> list[tuple[float, float, str]]:
+        """Times of the findings in the colour of their severity, none too short to be seen."""
+        least = LEAST_SPAN * (self.end_ms - self.start_ms)
+        ends = [(to_ns(f.start) / 1e6, to_ns(f.end) / 1e6, str(f.severity)) for f in self.told]
+        return [(start, max(end, start + least), severity) for start, end, severity in ends]
+
+    @property
+    def flags(self) -> list[dict[str, Any]]:
+        """A mark above the start of each finding: shape and colour of its severity, its title on hovering."""
+        return [
+            {
+                "x": max(to_ns(f.start) / 1e6, self.start_ms),
+                "y": 1,
+                "xref": "x",
+                "yref": "paper",
+                "yanchor": "bottom",
+                "text": FLAGS[f.severity],
+                "showarrow": False,
+                "font": {"size": 11, "color": getattr(tokens(), f.severity)},
+                "hovertext": f.title,
+            }
+            for f in self.told
+        ]
+
+    def band(self, signals: Sequence[str], factor: float = 1.0, *, residual: bool = False) -> list[dict[str, Any]]:
         """The expected band of the focused finding for the first of these signals that it judged.
 
-        `factor` turns the unit of the evidence into the unit of the axis.
+        `factor` turns the unit of the evidence into the unit of the axis. A `residual` has its band about zero.
         """
-        for e in self.focus.evidence if self.focus else ():
-            if e.signal in signals and self.focus is not None:
-                x = [to_ns(self.focus.start) / 1e6, to_ns(self.focus.end) / 1e6]
-                return chart.band(x, [e.lower * factor] * 2, [e.upper * factor] * 2)
-        return []
+        if self.focus is None:
+            return []
+        judged = {e.signal: e for e in self.focus.evidence}
+        e = next((judged[name] for name in signals if name in judged), None)
+        if e is None:
+            return []
+        x = [to_ns(self.focus.start) / 1e6, max(to_ns(self.focus.end) / 1e6, self.end_ms)]
+        about = e.expected if residual else 0.0
+        return chart.band(x, [(e.lower - about) * factor] * 2, [(e.upper - about) * factor] * 2)
 
 
 def plot(
@@ -60,22 +93,25 @@ def plot(
     band_of: Sequence[str] = (),
     height: int = 220,
     factor: float = 1.0,
+    residual: bool = False,
 ) -> Component:
     """One chart; `lines`: (name, time_ns, values, token of its colour). Says so where nothing was observed."""
     observed = [line for line in lines if np.isfinite(line[2]).any()]
     if not observed:
-        return blank(title, unit)
-    traces = scene.band(band_of, factor)
+        return blank(title, unit, UNSEEN)
+    traces = scene.band(band_of, factor, residual=residual)
     for line_name, time_ns, values, colour in observed:
         traces.append(chart.line(line_name, *line_of(time_ns, values), colour=colour))
     window = (scene.start_ms, scene.end_ms)
     figure = chart.figure(traces, unit=unit, x_range=window, spans=scene.spans, height=height)
+    if scene.told:
+        figure["layout"]["annotations"] = scene.flags
+        figure["layout"]["margin"] |= {"t": max(20, figure["layout"]["margin"]["t"])}
     return chart.chart(f"plot-{name}", figure, title=f"{title} ({unit})", summary=summary, height=height)
 
 
-def blank(title: str, unit: str) -> Component:
+def blank(title: str, unit: str, text: str) -> Component:
     """A chart without data: hatched, never an empty axis."""
-    text = "not observed in this time: choose a longer range, or look at the intake for the reason"
     return parts.panel(f"{title} ({unit})", parts.not_observed(text), class_name="chart-blank")
 
 
@@ -109,8 +145,9 @@ def meter_beside_pmu(readings: Arrays, twin: tuple[I64, F64] | None, scene: Scen
             residual,
             scene,
             f"Difference: {said(difference, 'W')}",
-            (),
+            ("power_w",),
             180,
+            residual=True,
         ),
     ]
 
@@ -176,14 +213,21 @@ def magnitudes(device: Device, arrays: Arrays, kind: ChannelKind, scene: Scene) 
     return plot(f"magnitude-{kind}", title, unit, lines, scene, told, judged, 200)
 
 
+def first_angle(arrays: Arrays) -> F64:
+    """Angle of the first phasor in rad, shape (n,); NaN where its magnitude is zero, for nothing has no angle."""
+    if not arrays["angle_rad"].shape[1]:
+        return np.full(len(arrays["time_ns"]), np.nan)
+    return np.where(arrays["magnitude"][:, 0] > 0, arrays["angle_rad"][:, 0].astype(np.float64), np.nan)
+
+
 def angle(arrays: Arrays, neighbours: Sequence[tuple[I64, F64]], nominal_hz: float, scene: Scene) -> Component:
     """Angle of the first phasor against the median of the neighbours; alone, its angle as sent."""
     time_ns = np.asarray(arrays["time_ns"], dtype=np.int64)
-    own = (
-        arrays["angle_rad"][:, 0].astype(np.float64) if arrays["angle_rad"].shape[1] else np.full(len(time_ns), np.nan)
-    )
+    own = first_angle(arrays)
+    if len(own) and not np.isfinite(own).any():
+        return blank("Angle of the first phasor", "rad", "its magnitude is zero: a phasor of nothing has no angle")
     if not neighbours:
-        told = "No other PMU reports at this time: the angle is shown as sent, from −π to π, and proves nothing alone."
+        told = "Fewer than two PMUs to compare with report now: the angle as sent, from −π to π, proves nothing alone."
         return plot("angle", "Angle of the first phasor", "rad", [("angle", time_ns, own, "accent")], scene, told)
     turned = against_neighbours(time_ns, own, neighbours)
     drift = turned[np.isfinite(turned)]
@@ -194,7 +238,7 @@ def angle(arrays: Arrays, neighbours: Sequence[tuple[I64, F64]], nominal_hz: flo
     )
     rad_per_us = 2e-6 * np.pi * nominal_hz
     lines = [("against neighbours", time_ns, turned, "accent")]
-    return plot("angle", "Angle against neighbours", "rad", lines, scene, told, ("clock_drift_us",), 260, rad_per_us)
+    return plot("angle", "Angle against neighbours", "rad", lines, scene, told, CLOCK_SIGNALS, 260, rad_per_us)
 
 
 def column(arrays: Arrays, signal: str, scene: Scene) -> Component:

@@ -15,7 +15,7 @@ from model.finding import Severity
 from model.incident import CLOSED, Status
 from smc.store.desk import QueuePage, QueueRow
 from smc.views.state import OPEN, QueueState, Span
-from smc.views.words import case_name, count, since
+from smc.views.words import case_name, count, short_name, since
 from web.table import Column, table
 
 Component = Any
@@ -39,18 +39,21 @@ class Id(StrEnum):
     SHOWN = "queue-shown"
 
 
+MARKS = {f"origin-{p}": f"params.value === '{p}'" for p in Provenance if p is not Provenance.MEASURED}
 COLUMNS = (
-    Column("severity", "Severity", "severity", 100),
-    Column("case", "Case", "mono", 112),
-    Column("title", "What", options={"flex": 4, "minWidth": 300}),
-    Column("device", "Entity", "mono", options={"flex": 2, "minWidth": 130}),
-    Column("status", "Status", "status", 140),
-    Column("assignee", "Assigned to", width=110),
-    Column("age", "Age", width=92),
-    Column("clock", "Clock", width=92),
-    Column("score", "Score", "number", 76),
-    Column("origin", "Data", width=96),
-    Column("technique", "Technique", "mono", 96),
+    Column("severity", "Severity", "severity", 96),
+    Column("case", "Case", "mono", 106),
+    Column(
+        "origin", "Data", "origin", 56, options={"cellClassRules": MARKS, "headerTooltip": "Where the data are from"}
+    ),
+    Column("title", "What", "what", options={"flex": 1, "minWidth": 240, "wrapText": True, "autoHeight": True}),
+    Column("entity", "Entity", "mono", 120, options={"tooltipField": "device"}),
+    Column("status", "Status", "status", 124),
+    Column("assignee", "Assigned to", width=100),
+    Column("age", "Age", width=76),
+    Column("clock", "Clock", width=76),
+    Column("score", "Score", "number", 66, options={"headerTooltip": "In multiples of the detector's threshold"}),
+    Column("technique", "Technique", "mono", 90),
 )
 STATUS_CHOICES = {
     "open": OPEN,
@@ -78,12 +81,13 @@ def grid_rows(rows: Sequence[QueueRow], now: datetime) -> list[dict[str, Any]]:
             "severity": str(r.severity),
             "case": case_name(r.number),
             "title": r.title + (f" · {count(r.proposals, 'playbook')} waiting" if r.proposals else ""),
-            "device": r.device_name + (f" +{r.devices - 1}" if r.devices > 1 else ""),
+            "entity": short_name(r.device_name) + (f" +{r.devices - 1}" if r.devices > 1 else ""),
+            "device": r.device_name,
             "status": str(r.status),
             "assignee": r.assignee or "nobody",
             "age": since(r.opened, now),
             "clock": since(r.due, now) if r.due and r.due < now else _left(r.due, now),
-            "score": round(r.score, 2),
+            "score": f"{r.score:.2f}",
             "origin": "" if r.provenance is Provenance.MEASURED else str(r.provenance),
             "technique": r.technique,
         }
@@ -171,11 +175,16 @@ def filters(state: QueueState, me: str) -> html.Div:
                 w=220,
                 data=[{"value": k, "label": v} for k, v in _sort_choices(state.sort).items()],
             ),
-            dmc.ChipGroup(
-                [dmc.Chip(str(s), value=str(s), size="xs") for s in reversed(Severity)],
-                id=Id.SEVERITIES,
-                multiple=True,
-                value=[str(s) for s in state.severities],
+            html.Div(
+                dmc.ChipGroup(
+                    [dmc.Chip(str(s), value=str(s), size="xs") for s in reversed(Severity)],
+                    id=Id.SEVERITIES,
+                    multiple=True,
+                    value=[str(s) for s in state.severities],
+                ),
+                className="severities",
+                role="group",
+                **{"aria-label": "Severity"},
             ),
         ],
         className="filters",

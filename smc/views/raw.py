@@ -9,9 +9,9 @@ import numpy as np
 
 from model.block import METER_COLUMNS, Quality
 from model.device import Device, DeviceKind, Provenance
-from model.time import iso_utc, to_datetime
+from model.time import to_datetime
 from smc.views.signals import Signals
-from smc.views.words import count, signal_words, unit_of
+from smc.views.words import count, moment_ms, signal_words, unit_of
 from web import parts
 from web.table import Column, table
 
@@ -46,18 +46,21 @@ def pmu_columns(device: Device, arrays: Mapping[str, Any]) -> list[Column]:
     made = [
         *_before(),
         Column("frequency", "Frequency", "number", 130, "Hz"),
-        Column("rocof", "ROCOF", "number", 130, "Hz/s"),
+        Column("rocof", "ROCOF", "number", 150, "Hz/s"),
     ]
     for i in range(arrays["magnitude"].shape[1]):
         channel = device.channels[i] if i < len(device.channels) else None
         name = (channel.name.strip() if channel else "") or f"channel {i}"
-        made.append(Column(f"magnitude_{i}", name, "number", 130, channel.unit if channel else ""))
-        made.append(Column(f"angle_{i}", f"{name} angle", "number", 150, "rad"))
+        made.append(Column(f"magnitude_{i}", name, "number", 150, channel.unit if channel else ""))
+        made.append(Column(f"angle_{i}", f"{name} angle", "number", 180, "rad"))
     return [*made, *_after()]
 
 
 def _before() -> list[Column]:
-    return [Column("time", "Time of the device", "time", 210), Column("received", "Received", "time", 210)]
+    return [
+        Column("time", "Time of the device", width=200, unit="UTC"),
+        Column("received", "Received", width=200, unit="UTC"),
+    ]
 
 
 def _after() -> list[Column]:
@@ -99,8 +102,8 @@ def _common(arrays: Mapping[str, Any], n: int) -> dict[str, Any]:
     provenance = PROVENANCES[int(arrays["provenance"][n])] if len(arrays.get("provenance", ())) else None
     return {
         "id": f"{int(arrays['time_ns'][n])}",
-        "time": iso_utc(to_datetime(int(arrays["time_ns"][n]))),
-        "received": iso_utc(to_datetime(int(arrays["received_ns"][n]))),
+        "time": moment_ms(to_datetime(int(arrays["time_ns"][n]))).removesuffix(" UTC"),
+        "received": moment_ms(to_datetime(int(arrays["received_ns"][n]))).removesuffix(" UTC"),
         "time_error": round(error_ns / 1e3, 3) if error_ns >= 0 else None,
         "quality": f"{quality:#010x}",
         "quality_words": quality_words(quality),

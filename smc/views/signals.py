@@ -18,7 +18,7 @@ from smc.views.plots import Component, Scene
 from smc.views.series import F64, I64
 
 LIMIT = 50_000  # rows of one series: 16 min of a 50 frames/s stream, a year and more of a 15-minute meter
-NEIGHBOURS = 8
+NEIGHBOURS, LEAST_NEIGHBOURS = 8, 2
 LONGEST_PMU = timedelta(minutes=15)  # a longer window of phasors is cut to its newest part
 
 
@@ -52,12 +52,19 @@ def _neighbours(
     conn: Connection, device: Device, everyone: list[Device], start: datetime, end: datetime
 ) -> tuple[tuple[I64, F64], ...]:
     made = []
-    others = [d for d in everyone if d.kind is DeviceKind.PMU and d.index != device.index]
+    alike = (device.provenance, device.nominal_hz)  # as the detector groups them: a replay has no neighbours outside it
+    others = [
+        d
+        for d in everyone
+        if d.kind is DeviceKind.PMU and d.index != device.index and (d.provenance, d.nominal_hz) == alike
+    ]
     for other in others[:NEIGHBOURS]:
         arrays = telemetry.phasors(conn, other.index, start, end, LIMIT)
         if len(arrays["time_ns"]) and arrays["angle_rad"].shape[1]:
-            made.append((arrays["time_ns"], arrays["angle_rad"][:, 0].astype(np.float64)))
-    return tuple(made)
+            angle = plots.first_angle(arrays)
+            if np.isfinite(angle).any():
+                made.append((arrays["time_ns"], angle))
+    return tuple(made) if len(made) >= LEAST_NEIGHBOURS else ()
 
 
 def _twin(
@@ -91,13 +98,14 @@ def charts(signals: Signals, focus: Finding | None) -> list[Component]:
 
 def _pmu_charts(signals: Signals, at: Scene) -> list[Component]:
     arrays, device = signals.arrays, signals.device
-    made = [
-        plots.angle(arrays, signals.neighbours, device.nominal_hz, at),
+    angle = plots.angle(arrays, signals.neighbours, device.nominal_hz, at)
+    others = [
         plots.frequency(arrays, device.nominal_hz, at),
         plots.magnitudes(device, arrays, ChannelKind.VOLTAGE, at),
         plots.magnitudes(device, arrays, ChannelKind.CURRENT, at),
         plots.rocof(arrays, at),
     ]
+    made = [angle, *others] if signals.neighbours else [*others, angle]  # alone it proves nothing: last
     return [one for one in made if one is not None]
 
 

@@ -140,6 +140,18 @@ def case_name(number_of: int) -> str:
     return f"case-{number_of:06d}"
 
 
+def short_name(device: str) -> str:
+    """Short name of a device for narrow columns: the unit that its full name carries, else the name itself.
+
+    >>> short_name("urn:dev:norm:norm-0005:meter"), short_name("pmu:109:norm-0009"), short_name("feeder 7")
+    ('norm-0005', 'norm-0009', 'feeder 7')
+    """
+    parts = device.split(":")
+    if device.startswith("urn:dev:") and len(parts) == 5:
+        return parts[3]
+    return parts[2].strip() if device.startswith("pmu:") and len(parts) == 3 else device
+
+
 def counted(value: float) -> str:
     """A counter: whole where it is whole, else four significant digits."""
     return f"{int(value):,}" if float(value).is_integer() else number(value)
