@@ -22,6 +22,7 @@ _MIGRATION_LOCK = 0x47524944  # "GRID": two programs that migrate at once wait f
 def engine(url: str, application_name: str, pool_size: int = 5, statement_timeout_s: float = 0.0) -> Engine:
     """Engine on psycopg for `url` (postgresql://…). Connects at first use; no server there is a SetupError of one line.
 
+    Once it was connected, the address is right: a server that goes away later is an OperationalError, to be waited for.
     `application_name` is what pg_stat_activity shows; `statement_timeout_s` ends longer statements, 0: no limit.
     """
     address = _address(url)
@@ -34,6 +35,7 @@ def engine(url: str, application_name: str, pool_size: int = 5, statement_timeou
         connect_args={"application_name": application_name, "connect_timeout": 10, "options": options},
     )
     event.listen(made, "handle_error", _explain)
+    event.listen(made, "first_connect", lambda *_: _leave_unexplained(made))
     return made
 
 
@@ -101,6 +103,11 @@ def _explain(context: ExceptionContext) -> None:
         shown = url.set(drivername="postgresql").render_as_string() if url is not None else "?"
         reason = " ".join(str(context.original_exception).split())
         raise SetupError("database", shown, f"reachable ({reason})", "start it or correct DATABASE_URL")
+
+
+def _leave_unexplained(made: Engine) -> None:
+    if event.contains(made, "handle_error", _explain):  # a pool made anew has a first connection again
+        event.remove(made, "handle_error", _explain)
 
 
 def heads(branch: str) -> set[str]:

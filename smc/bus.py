@@ -9,6 +9,8 @@ What both buses promise (one contract test runs over all of them):
 - No wall clock decides anything: a message is deleted when every group of its topic has acknowledged it, never before.
 - Full is an answer: `publish` raises BusFull past the cap or at the server's `maxmemory` (policy noeviction). The
   publisher keeps its message and tries again; nothing is dropped or overwritten. Receiving and acknowledging go on.
+- What is full at the front leaves memory further back: the first topics may fill a share of `maxmemory` only. A stage
+  acknowledges after it has handed on, so in memory full to the brim nobody could hand on, and nobody would free any.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "incidents": ("decide", "federate"),
     "decisions": ("act",),
 }
+MEMORY_SHARES: Mapping[str, float] = {"blocks": 0.7, "findings": 0.85}  # of maxmemory; later topics may use all
 MAX_MESSAGES = 20_000
 MAX_BYTES = 64 * 1024 * 1024  # estimated: unread messages times the size of the next one
 MAX_WAIT_S = 20.0
@@ -115,6 +118,7 @@ class RedisBus:
             for group in GROUPS.get(topic, ()):
                 self._ensure_group(topic, group)
             _require_room(topic, int(self._redis.xlen(self._key(topic))), body, self._max_messages, self._max_bytes)
+            self._require_memory(topic)
             return _text(self._redis.xadd(self._key(topic), {BODY: body}))
 
     def receive(self, topic: str, group: str, consumer: str, count: int, wait_s: float) -> list[Delivery]:
@@ -155,6 +159,14 @@ class RedisBus:
 
     def _key(self, topic: str) -> str:
         return f"{self._prefix}:{topic}"
+
+    def _require_memory(self, topic: str) -> None:
+        if topic not in MEMORY_SHARES:
+            return
+        memory = self._redis.info("memory")
+        used, limit = int(memory["used_memory"]), MEMORY_SHARES[topic] * int(memory["maxmemory"])
+        if 0 < limit <= used:  # maxmemory 0: no limit
+            raise BusFull(f"topic {topic} may fill memory up to {limit:.0f} bytes, used are {used}")
 
     def _ensure_group(self, topic: str, group: str) -> None:
         """XGROUP CREATE is refused at maxmemory even for a group that exists, so look first."""

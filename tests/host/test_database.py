@@ -3,11 +3,11 @@
 import threading
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from host.database import downgrade, engine, migrate
-from host.postgres import Postgres
+from host.postgres import ADMINISTRATOR, Postgres
 from model.errors import SetupError
 
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1"
@@ -32,6 +32,30 @@ def test_a_wrong_address_is_one_line_without_the_password(url: str, told: str) -
 def test_a_missing_database_is_named(postgres_embedded: Postgres) -> None:
     with pytest.raises(SetupError, match='database "nothing" does not exist'):
         migrate(postgres_embedded.url("nothing"), "smc")
+
+
+def test_a_server_that_went_away_is_waited_for_not_explained(postgres_embedded: Postgres) -> None:
+    """The stages retry an OperationalError; taken for a wrong address it would end them."""
+    url = postgres_embedded.create_database("goes_away")
+    made = engine(url, "test")
+    with made.connect() as connection:
+        number = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    with postgres_administrator(postgres_embedded) as other:
+        other.execute(text("SELECT pg_terminate_backend(:number)"), {"number": number})
+    made.connect().close()  # a lost connection costs a reconnect, no error
+    postgres_embedded.drop_database("goes_away")
+    for _ in range(2):
+        with pytest.raises(OperationalError):
+            made.connect()
+    postgres_embedded.create_database("goes_away")
+    for _ in range(2):
+        made.connect().close()
+    made.dispose()
+    postgres_embedded.drop_database("goes_away")
+
+
+def postgres_administrator(server: Postgres) -> Connection:
+    return engine(server.url("postgres", ADMINISTRATOR), "test", pool_size=1).connect()
 
 
 @pytest.fixture

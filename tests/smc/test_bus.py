@@ -215,6 +215,22 @@ class TestRedisBus(Contract):
             server.config_set("maxmemory", before)
             bus.close()
 
+    def test_what_is_full_at_the_front_leaves_memory_further_back(self, bus_url: str) -> None:
+        """A stage acknowledges after handing on: could it not hand on, full would be for ever."""
+        server = redis.Redis.from_url(bus_url)
+        before = server.config_get("maxmemory")["maxmemory"]
+        bus, body = RedisBus(bus_url, f"test-{uuid4()}", max_bytes=1 << 40), bytes(10_000)
+        try:
+            server.config_set("maxmemory", int(server.info("memory")["used_memory"]) * 4)
+            for topic in ("blocks", "findings", "incidents"):
+                with pytest.raises(BusFull):
+                    publish_many(bus, [body] * 5_000, topic)
+            assert bus.length("blocks") > bus.length("findings") > 0
+            assert bus.length("incidents") > 0
+        finally:
+            server.config_set("maxmemory", before)
+            bus.close()
+
     def test_an_emptied_server_is_told_and_survived(self, bus_url: str) -> None:
         prefix = f"test-{uuid4()}"
         bus = RedisBus(bus_url, prefix)
