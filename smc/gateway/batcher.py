@@ -106,7 +106,11 @@ class Batcher:
                     await self._fill()
                 batch, self._waiting, self._rows = self._waiting, [], 0
                 self._changed.notify_all()
-            await self._commit(batch)
+            try:
+                await self._commit(batch)
+            except Stopped:  # nobody of this batch was answered: their senders keep it
+                self._context.log.warning("intake.stopped_while_away", messages=len(batch))
+                return
 
     async def finish(self) -> None:
         """Take in nothing more; `run` returns after the rest."""

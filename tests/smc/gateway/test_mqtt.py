@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from model.block import METER_COLUMNS, Schema, decode_block
 from model.device import Enrolment, Provenance
+from smc.bus import MemoryBus
 from smc.context import StageContext
 from smc.gateway.mqtt_link import MqttLink
 from smc.store import health, quarantine
@@ -152,6 +153,16 @@ def test_unanswered_messages_come_again_after_a_crash(
     assert count(context, "meter_readings") == 0
     with running(context):
         eventually(lambda: count(context, "meter_readings") == 1, "the message again")
+
+
+def test_it_ends_in_order_while_the_bus_is_full_and_answers_nobody(context: StageContext, mosquitto: Mosquitto) -> None:
+    context = replace(at_broker(context, mosquitto, "DSO-1006"), bus=MemoryBus(max_messages=0))
+    enrol(context, meter("norm-0001"))
+    with running(context):
+        eventually(subscribed(context), "subscribed")
+        publish(mosquitto, ("smc/DSO-1006/norm-0001/meter", pack("norm-0001", time.time_ns())))
+        eventually(lambda: count(context, "meter_readings") == 1, "stored, but not told")
+    assert counters(context).get("acknowledged", 0) == 0
 
 
 @pytest.mark.parametrize(
