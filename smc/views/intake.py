@@ -72,12 +72,12 @@ def _rates(rates: Sequence[RateBucket]) -> Component:
         chart.line("PMU frames", x, frames, colour="accent"),
         chart.line("meter readings", x, readings, colour="medium"),
     ]
-    figure = chart.figure(lines, unit="rows/s", height=300)
+    figure = chart.figure(lines, unit="rows/s", height=340)
     summary = f"Now {number(frames[-1], 3)} frames/s and {number(readings[-1], 3)} readings/s, means of 30 s."
     rows = [(moment_ms(r.start), f"{f:.2f}", f"{m:.2f}") for r, f, m in zip(whole, frames, readings, strict=True)]
     return html.Section(
         [
-            chart.chart("intake-rates", figure, title="Rate of intake (rows/s)", summary=summary, height=300),
+            chart.chart("intake-rates", figure, title="Rate of intake (rows/s)", summary=summary, height=340),
             marks.as_table(("From", "Frames/s", "Readings/s"), rows[::-1]),
         ],
         className="panel",

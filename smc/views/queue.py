@@ -44,16 +44,16 @@ COLUMNS = (
     Column("severity", "Severity", "severity", 96),
     Column("case", "Case", "mono", 106),
     Column(
-        "origin", "Data", "origin", 56, options={"cellClassRules": MARKS, "headerTooltip": "Where the data are from"}
+        "origin", "Data", "origin", 54, options={"cellClassRules": MARKS, "headerTooltip": "Where the data are from"}
     ),
     Column("title", "What", "what", options={"flex": 1, "minWidth": 240, "wrapText": True, "autoHeight": True}),
-    Column("entity", "Entity", "mono", 120, options={"tooltipField": "device"}),
+    Column("entity", "Entity", "mono", 114, options={"tooltipField": "device"}),
     Column("status", "Status", "status", 124),
-    Column("assignee", "Assigned to", width=100),
-    Column("age", "Age", width=76),
-    Column("clock", "Clock", width=76),
+    Column("assignee", "Assignee", width=86),
+    Column("age", "Age", width=70),
+    Column("clock", "Clock", width=70),
     Column("score", "Score", "number", 66, options={"headerTooltip": "In multiples of the detector's threshold"}),
-    Column("technique", "Technique", "mono", 90),
+    Column("technique", "ATT&CK", "mono", 78),
 )
 STATUS_CHOICES = {
     "open": OPEN,

@@ -52,7 +52,7 @@ def pmu_columns(device: Device, arrays: Mapping[str, Any]) -> list[Column]:
         channel = device.channels[i] if i < len(device.channels) else None
         name = (channel.name.strip() if channel else "") or f"channel {i}"
         made.append(Column(f"magnitude_{i}", name, "number", 150, channel.unit if channel else ""))
-        made.append(Column(f"angle_{i}", f"{name} angle", "number", 180, "rad"))
+        made.append(Column(f"angle_{i}", f"{name} angle", "number", 200, "rad"))
     return [*made, *_after()]
 
 

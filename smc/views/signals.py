@@ -105,7 +105,8 @@ def _pmu_charts(signals: Signals, at: Scene) -> list[Component]:
         plots.magnitudes(device, arrays, ChannelKind.CURRENT, at),
         plots.rocof(arrays, at),
     ]
-    made = [angle, *others] if signals.neighbours else [*others, angle]  # alone it proves nothing: last
+    telling = signals.neighbours and np.isfinite(plots.first_angle(arrays)).any()
+    made = [angle, *others] if telling else [*others, angle]  # alone it proves nothing: last
     return [one for one in made if one is not None]
 
 

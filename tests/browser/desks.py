@@ -17,9 +17,22 @@ START_S = 30.0
 
 @contextmanager
 def served(database_url: str, redis_url: str, folder: Path) -> Iterator[str]:
-    """Address of a running desk; it is stopped at the end. Its log is folder/desk.log."""
+    """Address of an operator's running desk; it is stopped at the end. Its log is folder/desk.log."""
+    with _running(["tests.browser.desk_server", database_url, redis_url, str(folder)], folder) as address:
+        yield address
+
+
+@contextmanager
+def served_europe(database_url: str, folder: Path) -> Iterator[str]:
+    """Address of Europe's running desk; it is stopped at the end. Its log is folder/desk.log."""
+    with _running(["tests.browser.europe", database_url, str(folder)], folder) as address:
+        yield address
+
+
+@contextmanager
+def _running(module: list[str], folder: Path) -> Iterator[str]:
     port = _free_port()
-    command = [sys.executable, "-m", "tests.browser.desk_server", database_url, redis_url, str(folder), str(port)]
+    command = [sys.executable, "-m", *module, str(port)]
     with (folder / "desk.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
