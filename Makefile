@@ -59,7 +59,7 @@ score: $(RUN) ## detection score card
 
 shots: $(DEV) ## screenshots of every page into docs/screenshots
 	@scripts/test-servers
-	@$(BIN)/python scripts/shots.py
+	@$(BIN)/python -m tests.browser.shots
 
 torture: $(DEV) ## the long fault suite
 	@scripts/test-servers
