@@ -61,9 +61,9 @@ shots: $(DEV) ## screenshots of every page into docs/screenshots
 	@scripts/test-servers
 	@$(BIN)/python -m tests.browser.shots
 
-torture: $(DEV) ## the long fault suite
+torture: $(DEV) ## the long fault suite; writes docs/reliability.md
 	@scripts/test-servers
-	@$(BIN)/python -m pytest -m slow --timeout 3600 $(T)
+	@$(BIN)/python -m pytest -m slow --timeout 3600 $(if $(filter tests,$(T)),--fault-table docs/reliability.md) $(T)
 
 lock: pyproject.toml ## pin all dependencies anew, with hashes (needs uv)
 	@command -v uv >/dev/null || { echo "uv is missing: install it to make new locks" >&2; exit 2; }

@@ -6,7 +6,13 @@ from collections import Counter
 
 import pytest
 
-pytest_plugins = ["tests.servers.databases", "tests.servers.buses", "tests.servers.brokers", "tests.servers.browsers"]
+pytest_plugins = [
+    "tests.servers.databases",
+    "tests.servers.buses",
+    "tests.servers.brokers",
+    "tests.servers.browsers",
+    "tests.torture.fault_table",
+]
 
 _SHOWN = {
     "embedded": "embedded PostgreSQL",
@@ -25,6 +31,8 @@ _BY_FIXTURE = {
     "mosquitto": "mosquitto",
     "browser": "chromium",
 }
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture, mark in _BY_FIXTURE.items():
