@@ -78,8 +78,9 @@ class Scene:
         e = next((judged[name] for name in signals if name in judged), None)
         if e is None:
             return []
-        x = [to_ns(self.focus.start) / 1e6, max(to_ns(self.focus.end) / 1e6, self.end_ms)]
         about = e.expected if residual else 0.0
+        lasts = e.expected == about  # zero is expected on; any other value was expected in the finding's time only
+        x = [to_ns(self.focus.start) / 1e6, self.end_ms if lasts else to_ns(self.focus.end) / 1e6]
         return chart.band(x, [(e.lower - about) * factor] * 2, [(e.upper - about) * factor] * 2)
 
 
