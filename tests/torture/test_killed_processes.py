@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from model.block import Block
 from tests.servers.brokers import Mosquitto
 from tests.smc.gateway.kill_intake import Line, Load, Verdict, told
 from tests.smc.gateway.test_kill_intake import kill_often, running
@@ -76,6 +77,6 @@ def test_blocks_left_out_are_found_out(
     assert lost > 0
 
 
-def without_attacks(line: Centre) -> list:
+def without_attacks(line: Centre) -> list[Block]:
     start_ns = int(line.blocks[0].time_ns.min())
     return [b for b in line.blocks if not 25 <= (int(b.time_ns.min()) - start_ns) / 1e9 < 60]

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,15 +41,19 @@ def stop(server: Postgres | Valkey) -> None:
     server.start()
 
 
+def stored(line: Line, messages: int) -> bool:
+    return line.stored() >= messages
+
+
 def under_load(line: Line, faults: list[Callable[[], None]]) -> tuple[Verdict, float]:
     """Each fault while messages are in hand; returns the longest time from its end to the next stored message."""
     slowest_s = 0.0
     for fault in faults:
         line.after(10, 80)
-        before = line.sender.stored
+        next_message = line.sender.stored + 1
         fault()
         since = time.monotonic()
-        line.until(lambda before=before: line.stored() > before, "stored again")
+        line.until(partial(stored, line, next_message), "stored again")
         slowest_s = max(slowest_s, time.monotonic() - since)
     return line.finish(), slowest_s
 

@@ -83,7 +83,8 @@ def meter(unit: str) -> str:
 
 def expected(index: np.ndarray, time_s: np.ndarray) -> np.ndarray:
     """What a meter says at a time, shape (n, columns): exact in float32, so that anybody can tell what is wrong."""
-    return (index * 1_000 + time_s % 997)[:, None] + np.arange(float(len(METER_COLUMNS)))
+    values: np.ndarray = (index * 1_000 + time_s % 997)[:, None] + np.arange(float(len(METER_COLUMNS)))
+    return values
 
 
 class Publisher:
