@@ -172,7 +172,7 @@ def test_it_ends_in_order_while_the_bus_is_full_and_answers_nobody(context: Stag
         ("smc/{site}/norm-0002/meter", pack("norm-0001", time.time_ns()), "identity"),
         ("smc/{site}/norm-0009/meter", pack("norm-0009", time.time_ns()), "unknown_device"),
         ("smc/{site}/norm-0003/meter", pack("norm-0003", time.time_ns()), "enrolment"),
-        ("smc/{site}/norm-0001/meter", pack("norm-0001", time.time_ns() + 400 * 10**9), "window"),
+        ("smc/{site}/norm-0001/meter", pack("norm-0001", time.time_ns() + 86_400 * 10**9), "window"),
         ("smc/{site}/norm-0001/meter", pack("norm-0001", time.time_ns() - 61 * 86_400 * 10**9), "window"),
     ],
 )
