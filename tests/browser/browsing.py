@@ -11,7 +11,7 @@ from tests.browser.world import PASSWORDS
 
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 NARROW: ViewportSize = {"width": 390, "height": 844}
-SETTLE_MS = 15_000
+SETTLE_MS = 30_000
 expect.set_options(timeout=SETTLE_MS)  # a loaded machine may be slow; what is wrong stays wrong
 
 
