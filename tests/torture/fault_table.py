@@ -30,10 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-table", type=Path, help="write what the fault tests counted to this file")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: pytest.ExitCode, config: pytest.Config
+) -> None:
     file: Path | None = config.getoption("--fault-table")
-    if file is None:
-        return
+    if file is None or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        return  # an interrupted run would leave lines out
     stats = terminalreporter.stats
     lines = [line_of(report, outcome) for outcome in RESULTS for report in stats.get(outcome, ()) if told(report)]
     file.write_text(PAGE.read_text().replace("{table}", table(lines)))
