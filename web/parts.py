@@ -211,14 +211,14 @@ def _state(kind: str, icon_name: str, title: str, text: Children, **attributes: 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a playbook or a path: state is "done", "now", "next" or "refused"."""
+    """One step of a playbook or a path: state is "done", "now", "next", "planned" (written out only) or "refused"."""
 
     title: str
     text: Children = ""
     state: str = "next"
 
 
-STEP_ICONS = {"done": "check", "now": "arrow-right", "next": "circle", "refused": "x"}
+STEP_ICONS = {"done": "check", "now": "arrow-right", "next": "circle", "planned": "circle", "refused": "x"}
 
 
 def stepper(steps: Sequence[Step]) -> html.Ol:

@@ -126,8 +126,8 @@ def _decision(decision: Decision, steps: Sequence[tuple[str, str]]) -> Component
         parts.stepper(
             [
                 parts.Step("Proposed", f"by the decide stage, {moment(decision.proposed)}", "done"),
-                *[parts.Step(name, text, _step_state(decision)) for name, text in steps],
                 _approval(decision),
+                *[parts.Step(name, text, _step_state(decision)) for name, text in steps],
                 _outcome(decision),
             ]
         ),
@@ -136,8 +136,9 @@ def _decision(decision: Decision, steps: Sequence[tuple[str, str]]) -> Component
 
 
 def _step_state(decision: Decision) -> str:
+    """A dry run writes the steps out; it does none of them, and the page must not say so."""
     return {
-        DecisionStatus.DONE: "done",
+        DecisionStatus.DONE: "planned" if decision.dry_run else "done",
         DecisionStatus.APPROVED: "now",
         DecisionStatus.REFUSED: "refused",
         DecisionStatus.FAILED: "refused",
