@@ -16,7 +16,7 @@ SOURCES := app.py $(ROOMS) bench migrations scripts tests
 
 T ?= tests
 AREA ?=
-# Two processes, a test file to each at a time: files share their servers and their order.
+# Two processes, a test file to each at a time, the heavy ones (browser, commands) first as they are collected first.
 JOBS ?= 2
 
 .PHONY: help demo test check bench score shots torture lock settings-docs
@@ -41,7 +41,7 @@ demo: $(RUN) ## two operators' centres and the pan-European centre on this machi
 
 test: $(DEV) ## every test on real servers; T=path for a part
 	@scripts/test-servers
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$(or $(MARKS),not slow)" $(T)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "$(or $(MARKS),not slow)" $(T)
 
 check: $(DEV) ## format, lint, types, import borders, rules of the house
 	@$(BIN)/ruff format --check $(SOURCES)
