@@ -81,8 +81,15 @@ def visit(browser: Browser, address: str, theme: str, size: str, path: str = "/"
     return page, watch
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize(
+    ("theme", "size"),
+    [
+        ("dark", "desk"),
+        ("light", "phone"),
+        pytest.param("light", "desk", marks=pytest.mark.slow),
+        pytest.param("dark", "phone", marks=pytest.mark.slow),
+    ],
+)
 def test_every_page_is_quiet_accessible_and_fits(browser: Browser, address: str, theme: str, size: str) -> None:
     page, watch = visit(browser, address, theme, size)
     for path, ready in (("/", ".js-plotly-plot .main-svg"), ("/list", ".ag-row"), ("/europe", ".choroplethlayer path")):
