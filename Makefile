@@ -16,8 +16,8 @@ SOURCES := app.py $(ROOMS) bench migrations scripts tests
 
 T ?= tests
 AREA ?=
-# Two processes, a test file to each at a time, the heavy ones (browser, commands) first as they are collected first.
-JOBS ?= 2
+# Three processes for two cores, since tests of real servers wait a lot; a test file to each at a time.
+JOBS ?= 3
 
 .PHONY: help demo test check bench score shots torture lock settings-docs
 

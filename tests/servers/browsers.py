@@ -1,4 +1,8 @@
-"""A real Chromium, one per session: two Playwrights in one process would disturb each other."""
+"""A real Chromium, one per test file.
+
+Playwright keeps an event loop running in its thread: two of them would disturb each other, and a loop that outlived its
+file would keep every later test from running its own.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ CHROMIUM_ARGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A real Chromium that talks to nobody by itself."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -145,7 +145,7 @@ def test_a_change_in_the_store_reaches_two_tabs(browser: Browser, address: str, 
 def test_theme_zone_and_drawer_work(browser: Browser, address: str) -> None:
     page, watch = visit(browser, address, "dark", "desk")
     page.get_by_label("Switch between dark and light").click()
-    page.wait_for_function("document.documentElement.dataset.mantineColorScheme === 'light'")
+    expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "light")
     page.locator("#frame-zone").click()
     expect(page.locator("html")).to_have_attribute("data-zone", "local")
     page.wait_for_selector(".page")
