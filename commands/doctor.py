@@ -73,7 +73,7 @@ def _guarded(what: str, look: Callable[[], list[Line]]) -> list[Line]:
     except OperatorError as error:
         return [Line(what, f"{error.what} is {error.value}", error.remedy)]
     except Exception as error:  # noqa: BLE001 - reported as the finding it is
-        return [Line(what, f"{type(error).__name__}: {str(error).splitlines()[0][:160]}", "see the message")]
+        return [Line(what, f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}", "see the message")]
 
 
 def _settings(centre: str, environment: Mapping[str, str]) -> list[Line]:
