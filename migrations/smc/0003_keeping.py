@@ -1,4 +1,7 @@
-"""What keeping house has to remember: legal holds, days that were dropped, what is known of days that were kept."""
+"""What keeping house has to remember: legal holds, days that were dropped, what is known of days that were kept.
+
+Also the indexes of the desk's questions about tables that grow.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +67,18 @@ TABLES = (
     "CREATE INDEX device_events_received ON device_events (received)",
 )
 
+# name: table and columns
+DESK_INDEXES = {
+    "incidents_last_seen": "incidents (last_seen)",
+    "incidents_opened": "incidents (opened)",
+    "incidents_status": "incidents (status, severity, assignee)",
+    "decisions_status": "decisions (status, proposed)",
+    "decisions_touched": "decisions (greatest(proposed, decided, outcome_at))",
+    "duties_state": "duties (state, legal_limit)",
+    "outbox_completed": "outbox (completed)",
+    "outbox_moving": "outbox (outbox_id) WHERE state IN ('waiting', 'sent')",
+}
+
 REFUSE_WITH_OPEN_HOLDS = """
 DO $$ BEGIN
     IF EXISTS (SELECT FROM legal_holds WHERE hold_id NOT IN (SELECT hold_id FROM legal_hold_releases)) THEN
@@ -76,12 +91,15 @@ END $$
 def upgrade() -> None:
     for statement in TABLES:
         op.execute(statement)
+    for name, columns in DESK_INDEXES.items():
+        op.execute(f"CREATE INDEX {name} ON {columns}")
     append_only("legal_holds")
     append_only("legal_hold_releases")
 
 
 def downgrade() -> None:
     op.execute(REFUSE_WITH_OPEN_HOLDS)
-    op.execute("DROP INDEX device_events_received")
+    for name in (*DESK_INDEXES, "device_events_received"):
+        op.execute(f"DROP INDEX {name}")
     for table in ("keep_rounds", "known_receipts", "dropped_days", "legal_hold_releases", "legal_holds"):
         op.execute(f"DROP TABLE {table}")
