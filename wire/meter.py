@@ -32,6 +32,17 @@ _COLUMN_OF = {name: (i, factors) for i, (name, factors) in enumerate(zip(QUANTIT
 _UNIT_OF = tuple(next(iter(factors)) for factors in _FACTORS)
 
 
+def column_of(quantity: str, unit: str) -> tuple[int, float]:
+    """Column of METER_COLUMNS and the factor that brings a unit to it. Raises DecodeError (quantity, unit)."""
+    found = _COLUMN_OF.get(quantity)
+    if found is None:
+        raise DecodeError("quantity", "quantity of a meter", repr(quantity[:20]), ", ".join(QUANTITIES))
+    column, factors = found
+    if unit not in factors:
+        raise DecodeError("unit", f"unit of {quantity}", repr(unit[:20]), " or ".join(factors))
+    return column, factors[unit]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MeterPack:
     """Readings of one device: time_ns and sequence shape (n,), values (n, len(METER_COLUMNS)) with NaN where missing;
