@@ -17,6 +17,13 @@
     return make()("span", { className: "chip status-" + word }, dot, word.replaceAll("-", " "));
   };
 
+  functions.GridWaits = function (props) {
+    if (!props.value) return null;
+    const told = props.value + (props.value === 1 ? " playbook waits" : " playbooks wait") + " for a person";
+    const sign = make()("span", { className: "icon", style: { "--icon": "url(/assets/icons/list-check.svg)" }, "aria-hidden": true });
+    return make()("span", { className: "badge outlined tone-accent", title: told, "aria-label": told, role: "img" }, sign, String(props.value));
+  };
+
   functions.GridTime = function (props) {
     if (!props.value) return null;
     const text = String(props.value).slice(0, 19).replace("T", " ") + " UTC";

@@ -14,6 +14,7 @@
       html("Span", "chip status-" + row.status, [html("Span", "dot"), row.status.replaceAll("-", " ")]),
     ];
     if (row.origin) marks.push(html("Span", "badge outlined tone-medium", [icon(MARKS[row.origin]), row.origin]));
+    if (row.waits) marks.push(html("Span", "badge outlined tone-accent", [icon("list-check"), row.waits === 1 ? "playbook waits" : row.waits + " playbooks wait"]));
     const body = [
       html("Div", "case-marks", marks),
       html("Strong", "", row.title),

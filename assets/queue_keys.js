@@ -4,6 +4,7 @@
   "use strict";
   const OFF = "grid-keys-off";
   const GRID = "queue-grid";
+  const WAIT_MS = 5000, STEP_MS = 20;
   const KEYS = [["J", "next incident"], ["K", "previous incident"], ["Enter", "open the selected incident"],
                 ["/", "search"], ["Esc", "close the panel beside the list"], ["?", "this sheet"]];
 
@@ -11,32 +12,57 @@
     return target.closest("input, textarea, select, [contenteditable='true'], dialog") !== null;
   }
 
-  async function grid() {
-    if (!document.getElementById(GRID) || !window.dash_ag_grid) return null;
-    return window.dash_ag_grid.getApiAsync(GRID);
+  const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  const here = () => window.location.pathname === "/incidents";
+
+  function grid() {
+    const api = window.dash_ag_grid && window.dash_ag_grid.getApi && window.dash_ag_grid.getApi(GRID);
+    return api && !api.isDestroyed() ? api : null;
+  }
+
+  // A key may come before the list does: it waits for the rows, it is not lost. A list that is empty stays empty.
+  async function listed() {
+    for (let waited_ms = 0; here() && waited_ms < WAIT_MS; waited_ms += STEP_MS) {
+      const api = grid();
+      if (api && api.getDisplayedRowCount() > 0) return api;
+      if (api && (api.getGridOption("rowData") || [0]).length === 0) return null;
+      await sleep(STEP_MS);
+    }
+    return null;
+  }
+
+  const chosen = (api) => api.getSelectedNodes()[0];
+
+  // The page's own property, not the grid's selection: rows that arrive just now bring the property's selection back.
+  async function select(api, rows) {
+    window.dash_clientside.set_props(GRID, { selectedRows: rows });
+    const wanted = rows.length ? rows[0].id : undefined;
+    for (let waited_ms = 0; grid() && waited_ms < WAIT_MS; waited_ms += STEP_MS) {
+      if ((chosen(api) || {}).id === wanted) return;
+      await sleep(STEP_MS);
+    }
   }
 
   async function move(by) {
-    const api = await grid();
-    if (!api || api.getDisplayedRowCount() === 0) return;
-    const chosen = api.getSelectedNodes()[0];
-    const at = chosen ? chosen.rowIndex + by : 0;
+    const api = await listed();
+    if (!api) return;
+    const before = chosen(api);
+    const at = before ? before.rowIndex + by : 0;
     const node = api.getDisplayedRowAtIndex(Math.min(Math.max(at, 0), api.getDisplayedRowCount() - 1));
-    node.setSelected(true, true);
     api.ensureNodeVisible(node);
+    await select(api, [node.data]);
   }
 
   async function open() {
-    const api = await grid();
-    const chosen = api && api.getSelectedNodes()[0];
-    if (!chosen) return;
+    const api = await listed();
+    if (!api || !chosen(api)) return;
     // A real navigation: answers of the list that are still on their way must not land on the next page's address.
-    window.location.assign("/incident?id=" + encodeURIComponent(chosen.data.id));
+    window.location.assign("/incident?id=" + encodeURIComponent(chosen(api).data.id));
   }
 
   async function close() {
-    const api = await grid();
-    if (api) api.deselectAll();
+    const api = grid();
+    if (api) await select(api, []);
   }
 
   function element(name, text) {
@@ -64,15 +90,20 @@
     dialog.showModal();
   }
 
+  let turn = Promise.resolve(); // one key after the other: the second J goes on from where the first one led
+  function after(deed) {
+    turn = turn.then(deed).catch((error) => console.error(error));
+  }
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
-    if (!document.getElementById(GRID)) return;
+    if (!here()) return;
     if (event.key === "?") { event.preventDefault(); sheet(); return; }
     if (localStorage.getItem(OFF)) return;
     const search = document.getElementById("queue-words");
     const deeds = {
-      j: () => move(1), k: () => move(-1), Enter: open, Escape: close,
-      "/": () => { event.preventDefault(); search.focus(); },
+      j: () => after(() => move(1)), k: () => after(() => move(-1)), Enter: () => after(open), Escape: () => after(close),
+      "/": () => { event.preventDefault(); if (search) search.focus(); },
     };
     const onLink = event.key === "Enter" && event.target.closest("a, button");
     if (deeds[event.key] && !onLink) deeds[event.key]();

@@ -18,7 +18,7 @@ from model.ids import stable_id
 from model.stix import ESMC, canonical
 from model.stix_alert import Alert, alert_objects
 from model.stix_case import PHRASES
-from model.time import iso_utc
+from model.time import iso_utc, utc_words
 
 LEAST_MEMBERS = 3  # no pan-European cell below; relaxed for simulated members only
 LEAST_MEMBERS_SIMULATED = 2
@@ -51,8 +51,8 @@ def alert_of(campaign: Campaign, created: datetime, now: datetime) -> Alert:
     named = f"ATT&CK for ICS {technique.technique_id} {technique.name}" if technique else "no ATT&CK technique fits"
     phrase = PHRASES[campaign.kind]
     text = (
-        f"{campaign.members} operators see {phrase} ({named}), first {iso_utc(campaign.first_seen)}, last "
-        f"{iso_utc(campaign.last_seen)}. Together {100 * campaign.probability:.1f} % that this is no chance. "
+        f"{campaign.members} operators see {phrase} ({named}), first {utc_words(campaign.first_seen)}, last "
+        f"{utc_words(campaign.last_seen)}. Together {100 * campaign.probability:.1f} % that this is no chance. "
         "Look for the same at your own devices and tell us what you find. This is advice, not a command."
     )
     return Alert(

@@ -77,3 +77,8 @@ def iso_utc(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds, the form of STIX: 2026-11-01T10:00:00.000Z."""
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def utc_words(moment: datetime) -> str:
+    """A time for people: 2026-11-23 11:42:07 UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

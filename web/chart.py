@@ -160,50 +160,53 @@ def choropleth(
     member, drawn with an outline."""
     look = tokens()
     said = text or {}
-    codes = list(values)
-    shown = {
-        "type": "choropleth",
-        "geojson": EUROPE,
-        "featureidkey": "id",
-        "locations": codes,
-        "z": [float(values[code]) for code in codes],
+    neutral = sorted((set(_countries()) | set(suppressed) | set(members)) - set(values))
+    words = {c: f"{c}: suppressed, fewer than 3 members" if c in suppressed else f"{c}: not observed" for c in neutral}
+    most = float(top if top is not None else max(list(values.values()) or [1.0]) or 1.0)
+    scale = [mix(look.panel, look.critical, 0.25), look.critical]
+    ground = _countries_filled(dict.fromkeys(neutral, 0.0), {**words, **said}, [look.line, look.line], look)
+    shown = _countries_filled(values, said, scale, look) | {
         "zmin": 0.0,
-        "zmax": float(top if top is not None else max(list(values.values()) or [1.0]) or 1.0),
-        "colorscale": [[0.0, mix(look.panel, look.critical, 0.25)], [1.0, look.critical]],
-        "marker": {"line": {"color": look.panel, "width": 0.8}},
-        "text": [said.get(code, code) for code in codes],
+        "zmax": most,
+        "showscale": True,
         "hovertemplate": "%{text}<br>%{z:.3g} " + unit + "<extra></extra>",
         "colorbar": _colour_bar(unit, look),
     }
-    neutral = sorted((set(_countries()) | set(suppressed) | set(members)) - set(codes))
-    ground = {
+    return {"data": [ground, shown, _hatched(suppressed, look)], "layout": _map_layout(look, height)}
+
+
+def _countries_filled(
+    values: Mapping[str, float], words: Mapping[str, str], scale: Sequence[str], look: Tokens
+) -> Trace:
+    """Countries in the colour of their value between the two ends of `scale`, told by their words or their code."""
+    return {
         "type": "choropleth",
         "geojson": EUROPE,
         "featureidkey": "id",
-        "locations": neutral,
-        "z": [0.0] * len(neutral),
-        "colorscale": [[0.0, look.line], [1.0, look.line]],
+        "locations": list(values),
+        "z": [float(value) for value in values.values()],
+        "colorscale": [[place, colour] for place, colour in enumerate(scale)],
         "showscale": False,
         "marker": {"line": {"color": look.panel, "width": 0.8}},
-        "text": [
-            said.get(c, f"{c}: suppressed, fewer than 3 members" if c in suppressed else f"{c}: not observed")
-            for c in neutral
-        ],
+        "text": [words.get(code, code) for code in values],
         "hovertemplate": "%{text}<extra></extra>",
     }
-    hatched = {
+
+
+def _hatched(codes: Sequence[str], look: Tokens) -> Trace:
+    """The sign of what is suppressed, in the middle of each country."""
+    return {
         "type": "scattergeo",
         "geojson": EUROPE,
         "featureidkey": "id",
-        "locations": list(suppressed),
+        "locations": list(codes),
         "locationmode": "geojson-id",
         "mode": "text",
-        "text": ["▨"] * len(suppressed),
+        "text": ["▨"] * len(codes),
         "textfont": {"color": look.muted, "size": 16},
         "hoverinfo": "skip",
         "showlegend": False,
     }
-    return {"data": [ground, shown, hatched], "layout": _map_layout(look, height)}
 
 
 def _map_layout(look: Tokens, height: int) -> dict[str, Any]:

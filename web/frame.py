@@ -69,7 +69,7 @@ def create(
     """Assemble a centre's desk.
 
     `code` names the centre in its cookies (letters, digits, hyphen); `pages` are page modules in the order of the
-    rail (one must be at "/"); `queries` is handed to every layout; `versions` gives whole numbers by topic that rise
+    rail (one must be at "/"); `queries` is handed to every layout; `versions` gives a whole number by topic, another
     with every change (asked once a second while anybody looks); `mark` stands in the header for good, default
     "SIMULATED" when the settings say so. Raises NoRule if a route or callback has no right.
     """

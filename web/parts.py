@@ -16,6 +16,7 @@ from dash import dcc, html
 from model.device import Provenance
 from model.finding import Severity
 from model.marking import Tlp
+from model.time import utc_words
 from web.spark import spark_uri
 
 Children = Any
@@ -88,9 +89,8 @@ def time_text(moment: datetime | None, missing: str = "–") -> Children:
     """A time with its zone: UTC, or local where the person chose it in the header."""
     if moment is None:
         return html.Span(missing, className="muted")
-    utc = moment.astimezone(UTC)
-    shown = html.Span(f"{utc:%Y-%m-%d %H:%M:%S} UTC", className="utc")
-    return html.Time(shown, dateTime=utc.isoformat(timespec="milliseconds"), className="time")
+    shown = html.Span(utc_words(moment), className="utc")
+    return html.Time(shown, dateTime=moment.astimezone(UTC).isoformat(timespec="milliseconds"), className="time")
 
 
 def link(text: Children, href: str, class_name: str = "") -> dcc.Link:

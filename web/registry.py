@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
@@ -14,6 +14,7 @@ import flask
 from model.errors import NotPermitted
 from trust.roles import Action, allows, require
 from trust.sessions import Session
+from web.live import tick
 
 URL = "url"  # id of the dcc.Location of the frame
 MAX_PARAMETERS = 64
@@ -97,6 +98,18 @@ class Registry:
         before = set(self.app.callback_map)
         self.app.clientside_callback(dash.ClientsideFunction(namespace, function), *dependencies, **options)
         self._note(before, action)
+
+    def follow(self, action: Action, part: str, topics: Sequence[str], body: Callable[[], Any]) -> None:
+        """Make a part of a page anew whenever one of the topics changes; `body` gives its children."""
+
+        @self.callback(
+            action,
+            dash.Output(part, "children"),
+            *(dash.Input(tick(topic), "data") for topic in topics),
+            prevent_initial_call=True,
+        )
+        def refresh(*_versions: int) -> Any:
+            return body()
 
     def _note(self, before: set[str], action: Action) -> None:
         for key in set(self.app.callback_map) - before:

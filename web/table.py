@@ -119,16 +119,20 @@ def table(
 
 
 def plain_table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> html.Div:
-    """A short list as an HTML table; cells may be components."""
+    """A short list as an HTML table; cells may be components. A narrow screen shows a row as a list of its cells."""
     return html.Div(
         html.Table(
             [
                 html.Caption(caption) if caption else None,
                 html.Thead(html.Tr([html.Th(title, scope="col") for title in head])),
-                html.Tbody([html.Tr([html.Td(cell) for cell in row]) for row in rows]),
+                html.Tbody([html.Tr([_cell(*pair) for pair in zip(head, row, strict=True)]) for row in rows]),
             ],
             className="plain",
         ),
         className="plain-scroll",
         tabIndex=0,  # scrolls sideways when narrow: the keyboard must get there
     )
+
+
+def _cell(title: str, content: Any) -> html.Td:
+    return html.Td(content, **({"data-label": title} if title else {}))

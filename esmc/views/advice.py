@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from dash import Input, Output, html
+from dash import html
 
 from esmc.store import correlation, members
 from esmc.store.correlation import Acknowledgement
@@ -14,7 +14,7 @@ from esmc.store.members import Member
 from esmc.views.centre import Europe, ago, technique_text
 from model.stix_alert import Alert
 from trust.roles import Action
-from web import Page, Registry, parts, table, tick
+from web import Page, Registry, parts, table
 
 PAGE = Page("/advice", "Advice", "broadcast", Action.SEE_EUROPE, "Europe")
 BODY = "europe-advice-body"
@@ -32,10 +32,7 @@ def layout(_params: Mapping[str, str], europe: Europe) -> Component:
 
 def register(app: Registry, europe: Europe) -> None:
     """The page follows what arrives."""
-
-    @app.callback(PAGE.action, Output(BODY, "children"), Input(tick("advice"), "data"), prevent_initial_call=True)
-    def refresh(_: Any) -> Component:
-        return body(europe)
+    app.follow(PAGE.action, BODY, ("advice",), lambda: body(europe))
 
 
 def body(europe: Europe) -> list[Component]:

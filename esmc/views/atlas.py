@@ -8,14 +8,14 @@ from functools import cache
 from math import sqrt
 from typing import Any
 
-from dash import Input, Output, html
+from dash import html
 
 from esmc.store import correlation, members, overview
 from esmc.store.correlation import Campaign
 from esmc.store.overview import Country
 from esmc.views.centre import CELL, DAY, LATE, Europe, state_of, technique_text
 from trust.roles import Action
-from web import Page, Registry, parts, table, tick
+from web import Page, Registry, parts, table
 from web.chart import EUROPE_FILE, chart, choropleth
 from web.theme import tokens
 
@@ -35,17 +35,7 @@ def layout(_params: Mapping[str, str], europe: Europe) -> Component:
 
 def register(app: Registry, europe: Europe) -> None:
     """The page follows what arrives."""
-
-    @app.callback(
-        PAGE.action,
-        Output(BODY, "children"),
-        Input(tick("campaigns"), "data"),
-        Input(tick("incidents"), "data"),
-        Input(tick("members"), "data"),
-        prevent_initial_call=True,
-    )
-    def refresh(*_: Any) -> Component:
-        return body(europe)
+    app.follow(PAGE.action, BODY, ("campaigns", "incidents", "members"), lambda: body(europe))
 
 
 def body(europe: Europe) -> list[Component]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from esmc.settings import EsmcSettings
 from esmc.store import overview
 from esmc.store.members import Member
 from model.attack_ics import BY_ID
-from model.time import Clock, to_datetime
+from model.time import Clock
+from web.reads import Reads
 
 TOPICS = ("campaigns", "incidents", "members", "advice")
 LATE, SILENT = timedelta(minutes=1), timedelta(minutes=10)
@@ -22,22 +21,12 @@ CELL = 3  # fewer members than this are never shown as a cell of the map, unless
 
 
 @dataclass(frozen=True)
-class Europe:
+class Europe(Reads):
     """Handed to every layout and callback as `queries`."""
 
     settings: EsmcSettings
     engine: Engine
     clock: Clock
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection to read on; nothing of it is kept."""
-        with self.engine.connect() as conn:
-            yield conn
-
-    def now(self) -> datetime:
-        """The moment by the centre's clock, aware, UTC."""
-        return to_datetime(self.clock.now_ns())
 
     def versions(self) -> dict[str, int]:
         """Newest version per live topic, for the frame's stream."""

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from dash import Input, Output, html
+from dash import html
 
 from esmc.store import health, intake, members, overview
 from esmc.store.intake import Quarantined
 from esmc.store.members import Member
 from esmc.views.centre import DAY, Europe, ago, state_of
 from trust.roles import Action
-from web import Page, Registry, parts, table, tick
+from web import Page, Registry, parts, table
 
 PAGE = Page("/members", "Members", "users", Action.SEE_EUROPE, "Europe")
 BODY = "europe-members-body"
@@ -30,10 +30,7 @@ def layout(_params: Mapping[str, str], europe: Europe) -> Component:
 
 def register(app: Registry, europe: Europe) -> None:
     """The page follows what arrives."""
-
-    @app.callback(PAGE.action, Output(BODY, "children"), Input(tick("members"), "data"), prevent_initial_call=True)
-    def refresh(_: Any) -> Component:
-        return body(europe)
+    app.follow(PAGE.action, BODY, ("members",), lambda: body(europe))
 
 
 def body(europe: Europe) -> list[Component]:

@@ -30,6 +30,7 @@ SORTS: dict[str, str] = {
     "assignee": "lower(i.assignee)",
     "clock": "d.due",
 }
+_ORDERED_BESIDE = {"score": "f", "clock": "d"}  # sorts by something that stands beside the incident: key of _BESIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +81,41 @@ class QueuePage:
     total: int
 
 
+# What the order or the rows need beside the incident itself: each is one look into an index per incident.
+_BESIDE = {
+    "f": "LEFT JOIN LATERAL (SELECT max(score) AS score, max(probability) AS probability"
+    " FROM findings WHERE incident_id = i.incident_id) f ON true",
+    "d": "LEFT JOIN LATERAL (SELECT min(legal_limit) AS due FROM duties"
+    " WHERE incident_id = i.incident_id AND state = 'running') d ON true",
+    "p": "LEFT JOIN LATERAL (SELECT count(*) AS proposals FROM decisions"
+    " WHERE incident_id = i.incident_id AND status = 'proposed') p ON true",
+}
+# The page is chosen first, so that what stands beside an incident is asked for its rows only, not for all that match.
 _QUEUE = """
+WITH i AS MATERIALIZED (
+    SELECT i.*, count(*) OVER () AS total,
+           row_number() OVER (ORDER BY {order} NULLS LAST, i.last_seen DESC, i.number DESC) AS place
+    FROM incidents i {needed}
+    WHERE {where}
+    ORDER BY place LIMIT :limit OFFSET :offset
+)
 SELECT i.incident_id, i.number, i.site, i.kind, i.title, i.severity, i.status, i.opened, i.last_seen, i.technique,
        i.provenance, i.assignee, i.version, i.findings, coalesce(cardinality(i.devices), 0) AS devices,
        coalesce(dev.name, '') AS device_name, coalesce(f.score, 0) AS score,
-       coalesce(f.probability, 0) AS probability, d.due, coalesce(p.proposals, 0) AS proposals,
-       count(*) OVER () AS total
-FROM incidents i
+       coalesce(f.probability, 0) AS probability, d.due, coalesce(p.proposals, 0) AS proposals, i.total
+FROM i
 LEFT JOIN devices dev ON dev.index = i.devices[1]
-LEFT JOIN LATERAL (SELECT max(score) AS score, max(probability) AS probability
-                   FROM findings WHERE incident_id = i.incident_id) f ON true
-LEFT JOIN LATERAL (SELECT min(legal_limit) AS due FROM duties
-                   WHERE incident_id = i.incident_id AND state = 'running') d ON true
-LEFT JOIN LATERAL (SELECT count(*) AS proposals FROM decisions
-                   WHERE incident_id = i.incident_id AND status = 'proposed') p ON true
-WHERE {where}
-ORDER BY {order} NULLS LAST, i.last_seen DESC, i.number DESC
-LIMIT :limit OFFSET :offset
+{beside}
+ORDER BY i.place
 """
 
 
 def queue(conn: Connection, wanted: QueueFilter, limit: int = 50, offset: int = 0) -> QueuePage:
     """Incidents of the filter in its order, with how many match in all (0 also on a page past the end)."""
     where, values = _conditions(wanted)
-    sql = _QUEUE.format(where=" AND ".join(where), order=_order(wanted.sort))
+    order = _order(wanted.sort)
+    needed = _BESIDE.get(_ORDERED_BESIDE.get(wanted.sort.lstrip("-"), ""), "")
+    sql = _QUEUE.format(where=" AND ".join(where), order=order, needed=needed, beside="\n".join(_BESIDE.values()))
     found = conn.execute(text(sql), {**values, "limit": limit, "offset": offset}).mappings().all()
     return QueuePage(tuple(_row(m) for m in found), int(found[0]["total"]) if found else 0)
 

@@ -1,12 +1,12 @@
-"""What the intake, sharing and audit pages read: rates, quarantined bytes, what left the house, who did what."""
+"""What the intake and audit pages read: rates of intake, who did what; and when a page has something new to show."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection, text
 
@@ -48,71 +48,6 @@ def intake_rates(conn: Connection, start: datetime, end: datetime, step: timedel
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Messages refused for one reason at one origin."""
-
-    link: str
-    peer: str
-    reason: str
-    count: int
-    last_received: datetime
-
-
-def refused_by_reason(conn: Connection, start: datetime, end: datetime, limit: int = 50) -> list[Refused]:
-    """Quarantined messages of the time, by reason and origin, the most frequent first."""
-    sql = (
-        "SELECT link, peer, reason, sum(count)::bigint AS count, max(last_received) AS last_received FROM quarantine"
-        " WHERE last_received >= :start AND received < :end GROUP BY link, peer, reason"
-        " ORDER BY count DESC LIMIT :limit"
-    )
-    found = conn.execute(text(sql), {"start": start, "end": end, "limit": limit}).mappings()
-    return [Refused(**m) for m in found]
-
-
-@dataclass(frozen=True, slots=True)
-class Specimen:
-    """One quarantined message: its first bytes (64 KiB at most) of `size`, and what was wrong."""
-
-    quarantine_id: UUID
-    received: datetime
-    last_received: datetime
-    link: str
-    peer: str
-    reason: str
-    what: str
-    value: str
-    expected: str
-    size: int
-    count: int
-    bytes: bytes
-
-
-_SPECIMEN = ", ".join(Specimen.__slots__)
-
-
-def specimens(conn: Connection, start: datetime, end: datetime, reason: str = "", limit: int = 100) -> list[Specimen]:
-    """Quarantined messages of the time, the newest first, with their first 32 bytes."""
-    columns = _SPECIMEN.replace("bytes", "substring(bytes FROM 1 FOR 32) AS bytes")
-    sql = (
-        f"SELECT {columns} FROM quarantine WHERE last_received >= :start AND received < :end"  # noqa: S608  (own columns)
-        " AND (:reason = '' OR reason = :reason) ORDER BY last_received DESC LIMIT :limit"
-    )
-    values = {"start": start, "end": end, "reason": reason, "limit": limit}
-    return [_specimen(m) for m in conn.execute(text(sql), values).mappings()]
-
-
-def specimen(conn: Connection, quarantine_id: UUID) -> Specimen | None:
-    """One quarantined message with all the bytes that were kept."""
-    sql = f"SELECT {_SPECIMEN} FROM quarantine WHERE quarantine_id = :id"  # noqa: S608  (own columns)
-    found = conn.execute(text(sql), {"id": quarantine_id}).mappings().first()
-    return _specimen(found) if found else None
-
-
-def _specimen(m: Any) -> Specimen:
-    return Specimen(**{**m, "bytes": bytes(m["bytes"])})
-
-
-@dataclass(frozen=True, slots=True)
 class AuditRow:
     """One line of the audit chain."""
 
@@ -141,16 +76,38 @@ def audit_rows(
     return rows, int(found[0]["total"]) if found else 0
 
 
+# Beside the newest moment stands a sum over the hour before it: a transaction that began before the newest one and
+# commits after it leaves the maximum where it was. No more than that hour is read.
 _VERSIONS = """
-SELECT (SELECT coalesce(extract(epoch FROM max(changed)) * 1000, 0)::bigint + count(*) FROM incidents)
-       + (SELECT coalesce(extract(epoch FROM max(greatest(proposed, decided, outcome_at))) * 1000, 0)::bigint
-          FROM decisions) AS incidents,
-       (SELECT coalesce(extract(epoch FROM max(greatest(received, acknowledged))) * 1000, 0)::bigint
-        FROM inbox) AS advice,
-       (SELECT coalesce(sum(attempts), 0) + coalesce(max(outbox_id), 0) + count(completed) FROM outbox) AS sharing
+SELECT (SELECT concat_ws('/', max(changed), sum(version), count(*)) FROM incidents
+        WHERE changed >= (SELECT max(changed) FROM incidents) - INTERVAL '1 hour') AS incidents,
+       (SELECT concat_ws('/', max(greatest(proposed, decided, outcome_at)), sum(hashtext(status)), count(*))
+        FROM decisions WHERE greatest(proposed, decided, outcome_at)
+              >= (SELECT max(greatest(proposed, decided, outcome_at)) FROM decisions) - INTERVAL '1 hour') AS decisions,
+       (SELECT concat_ws('/', max(greatest(received, acknowledged)), count(acknowledged), count(*)) FROM inbox)
+           AS advice,
+       (SELECT concat_ws('/', max(outbox_id), max(completed)) FROM outbox) AS shared,
+       (SELECT concat_ws('/', count(*), sum(attempts), count(*) FILTER (WHERE state = 'sent')) FROM outbox
+        WHERE state IN ('waiting', 'sent')) AS moving
 """
+_SNAPSHOT = text("SELECT pg_current_snapshot()::text")
+_WHOLE_BITS = 52  # whole numbers that a browser keeps exactly
 
 
 def versions(conn: Connection) -> dict[str, int]:
-    """A whole number per live topic that rises whenever what its pages show has changed."""
-    return {topic: int(version) for topic, version in conn.execute(text(_VERSIONS)).mappings().one().items()}
+    """A whole number per live topic that is another one whenever what its pages show has changed."""
+    found = conn.execute(text(_VERSIONS)).mappings().one()
+    return {
+        "incidents": _number(found["incidents"], found["decisions"]),
+        "advice": _number(found["advice"]),
+        "sharing": _number(found["shared"], found["moving"]),
+    }
+
+
+def snapshot(conn: Connection) -> str:
+    """What is visible now, as a text: as long as it stays the same, no transaction has changed anything."""
+    return str(conn.execute(_SNAPSHOT).scalar_one())
+
+
+def _number(*told: str) -> int:
+    return int.from_bytes(sha256("|".join(told).encode()).digest()[:8]) >> (64 - _WHOLE_BITS)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from model.device import DeviceKind, Provenance
 from model.finding import Severity
-from model.incident import CLOSED
+from model.incident import CLOSED, Status
 from smc.store.desk import SEVERITY_RANK, DeviceName, device_name
 
 # A device reports while its last data were received within this time: two intervals of a 15-minute meter,
@@ -21,6 +21,7 @@ REPORTING_S: dict[DeviceKind, int] = {DeviceKind.METER: 1_800, DeviceKind.PMU: 1
 
 _LIMIT = "CASE d.kind {} ELSE 1800 END".format(" ".join(f"WHEN '{k}' THEN {s}" for k, s in REPORTING_S.items()))
 REPORTING = f"coalesce(l.received >= CAST(:now AS timestamptz) - make_interval(secs => {_LIMIT}), false)"
+_OPEN = [str(s) for s in Status if s not in CLOSED]
 _ENROLLED = "d.enrolment IN ('owned', 'commissioned')"
 
 
@@ -75,7 +76,7 @@ class Watch:
 
 _WATCH = """
 SELECT (SELECT count(*) FROM incidents
-        WHERE severity = 'critical' AND assignee = '' AND status <> ALL(:closed)) AS critical_unassigned,
+        WHERE severity = 'critical' AND assignee = '' AND status = ANY(:open)) AS critical_unassigned,
        (SELECT count(*) FROM duties WHERE state = 'running') AS clocks_running,
        (SELECT min(legal_limit) FROM duties WHERE state = 'running') AS nearest_limit,
        (SELECT count(*) FROM decisions WHERE status = 'proposed') AS proposals,
@@ -85,10 +86,9 @@ SELECT (SELECT count(*) FROM incidents
 
 def watch(conn: Connection) -> Watch:
     """What the duty officer looks at first."""
-    closed = [str(s) for s in CLOSED]
-    by_severity = "SELECT severity, count(*) FROM incidents WHERE status <> ALL(:closed) GROUP BY severity"
-    found = {Severity(s): int(n) for s, n in conn.execute(text(by_severity), {"closed": closed})}
-    row = conn.execute(text(_WATCH), {"closed": closed}).mappings().one()
+    by_severity = "SELECT severity, count(*) FROM incidents WHERE status = ANY(:open) GROUP BY severity"
+    found = {Severity(s): int(n) for s, n in conn.execute(text(by_severity), {"open": _OPEN})}
+    row = conn.execute(text(_WATCH), {"open": _OPEN}).mappings().one()
     return Watch(open_by_severity={s: found.get(s, 0) for s in Severity}, **row)
 
 
@@ -114,7 +114,7 @@ LEFT JOIN LATERAL (SELECT min(legal_limit) AS due FROM duties
                    WHERE incident_id = i.incident_id AND state = 'running') d ON true
 LEFT JOIN LATERAL (SELECT count(*) AS n FROM decisions
                    WHERE incident_id = i.incident_id AND status = 'proposed') p ON true
-WHERE i.status <> ALL(:closed) AND (d.due IS NOT NULL OR p.n > 0 OR i.assignee = '')
+WHERE i.status = ANY(:open) AND (d.due IS NOT NULL OR p.n > 0 OR i.assignee = '')
 ORDER BY d.due NULLS LAST, {SEVERITY_RANK.format(column="i.severity")} DESC, i.opened
 LIMIT :limit
 """  # noqa: S608  (pieces of this module only)
@@ -122,7 +122,7 @@ LIMIT :limit
 
 def urgent(conn: Connection, limit: int = 6) -> list[Urgent]:
     """Open incidents with a running clock, a waiting playbook or nobody assigned; the most pressing first."""
-    values = {"closed": [str(s) for s in CLOSED], "limit": limit}
+    values = {"open": _OPEN, "limit": limit}
     found = conn.execute(text(_URGENT), values).mappings()
     return [
         Urgent(**{**m, "severity": Severity(m["severity"]), "provenance": Provenance(m["provenance"])}) for m in found
@@ -174,7 +174,7 @@ SELECT d.index, d.name, d.kind, d.unit, d.feeder, d.gateway, d.zone, d.provenanc
 FROM devices d
 LEFT JOIN latest l ON l.device_id = d.index
 LEFT JOIN (SELECT member, count(*) AS n FROM incidents, unnest(devices) AS member
-           WHERE status <> ALL(:closed) GROUP BY member) o ON o.member = d.index
+           WHERE status = ANY(:open) GROUP BY member) o ON o.member = d.index
 WHERE {{where}}
 ORDER BY open_incidents DESC, reporting, d.name
 LIMIT :limit OFFSET :offset
@@ -186,7 +186,7 @@ def device_list(
 ) -> tuple[list[DeviceRow], int]:
     """Devices with open incidents first, then the silent ones; and how many match in all."""
     where = ["true"]
-    values: dict[str, Any] = {"now": now, "closed": [str(s) for s in CLOSED], "limit": limit, "offset": offset}
+    values: dict[str, Any] = {"now": now, "open": _OPEN, "limit": limit, "offset": offset}
     if words:
         where.append("strpos(lower(concat_ws(' ', d.name, d.unit, d.feeder, d.gateway, d.zone)), lower(:words)) > 0")
         values["words"] = words

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from model.errors import PeerError
 from model.ids import stable_id
@@ -36,6 +36,17 @@ class Quarantined:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Messages refused for one reason at one origin."""
+
+    link: str
+    peer: str
+    reason: str
+    count: int
+    last_received: datetime
+
+
 _PUT = text("""
 INSERT INTO quarantine (quarantine_id, received, last_received, link, peer, reason, what, value, expected, bytes, size,
                         count)
@@ -47,9 +58,9 @@ _SPECIMENS = text(
     "SELECT EXISTS (SELECT FROM quarantine WHERE quarantine_id = :id), (SELECT count(*) FROM quarantine "
     "WHERE link = :link AND peer = :peer AND reason = :reason)"
 )
-_ROWS = (
-    'quarantine_id, received, last_received, link, peer, reason, what, value, expected, bytes AS data, size, "count"'
-)
+_ROWS = "quarantine_id, received, last_received, link, peer, reason, what, value, expected, size, count"
+_FIRST_BYTES = f"{_ROWS}, substring(bytes FROM 1 FOR 32) AS data"
+_ALL_BYTES = f"{_ROWS}, bytes AS data"
 
 
 def put(conn: Connection, link: str, peer: str, error: PeerError, data: bytes, received: datetime) -> UUID:
@@ -74,8 +85,35 @@ def put(conn: Connection, link: str, peer: str, error: PeerError, data: bytes, r
 
 def recent(conn: Connection, limit: int) -> list[Quarantined]:
     """The newest refused messages."""
-    query = text(f"SELECT {_ROWS} FROM quarantine ORDER BY last_received DESC LIMIT :limit")  # noqa: S608 (own names)
-    return [Quarantined(**_plain(row._mapping)) for row in conn.execute(query, {"limit": limit})]
+    query = text(f"SELECT {_ALL_BYTES} FROM quarantine ORDER BY last_received DESC LIMIT :limit")  # noqa: S608 (own)
+    return [_quarantined(row) for row in conn.execute(query, {"limit": limit})]
+
+
+def get(conn: Connection, quarantine_id: UUID) -> Quarantined | None:
+    """One refused message, or None."""
+    query = text(f"SELECT {_ALL_BYTES} FROM quarantine WHERE quarantine_id = :id")  # noqa: S608 (own names)
+    row = conn.execute(query, {"id": quarantine_id}).one_or_none()
+    return None if row is None else _quarantined(row)
+
+
+def between(conn: Connection, start: datetime, end: datetime, reason: str = "", limit: int = 100) -> list[Quarantined]:
+    """Refused messages of the time, the newest first, with no more than their first 32 bytes."""
+    query = text(
+        f"SELECT {_FIRST_BYTES} FROM quarantine WHERE last_received >= :start AND received < :end"  # noqa: S608 (own)
+        " AND (:reason = '' OR reason = :reason) ORDER BY last_received DESC LIMIT :limit"
+    )
+    values = {"start": start, "end": end, "reason": reason, "limit": limit}
+    return [_quarantined(row) for row in conn.execute(query, values)]
+
+
+def by_reason(conn: Connection, start: datetime, end: datetime, limit: int = 50) -> list[Refused]:
+    """Refused messages of the time, counted by reason and origin, the most frequent first."""
+    query = text(
+        "SELECT link, peer, reason, sum(count)::bigint AS count, max(last_received) AS last_received FROM quarantine"
+        " WHERE last_received >= :start AND received < :end GROUP BY link, peer, reason"
+        " ORDER BY count DESC LIMIT :limit"
+    )
+    return [Refused(*row) for row in conn.execute(query, {"start": start, "end": end, "limit": limit})]
 
 
 def counts(conn: Connection) -> dict[tuple[str, str], int]:
@@ -89,5 +127,5 @@ def _clean(value: str) -> str:
     return value[:MAX_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def _plain(row: Any) -> dict[str, Any]:
-    return {**row, "data": bytes(row["data"])}
+def _quarantined(row: Row[Any]) -> Quarantined:
+    return Quarantined(**{**row._mapping, "data": bytes(row.data)})

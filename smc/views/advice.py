@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dash import Input, Output, html
+from dash import html
 
 from model.advice import Advice
 from smc.store import advice
 from smc.views.centre import Centre
 from smc.views.words import KIND_WORDS, count, since
 from trust.roles import Action
-from web import Page, Registry, parts, tick
+from web import Page, Registry, parts
 
 PAGE = Page("/advice", "Advice", "rss", Action.SEE_SHARING, "Europe")
 LIST = "advice-list"
@@ -66,9 +66,4 @@ def _receipt(a: Advice) -> Component:
 
 def register(app: Registry, centre: Centre) -> None:
     """New alerts appear by themselves."""
-
-    @app.callback(
-        Action.SEE_SHARING, Output(LIST, "children"), Input(tick("advice"), "data"), prevent_initial_call=True
-    )
-    def refresh(_tick: Any) -> Component:
-        return read(centre)
+    app.follow(PAGE.action, LIST, ("advice",), lambda: read(centre))

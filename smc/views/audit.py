@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import dash_mantine_components as dmc
 from dash import Input, Output, State, html, no_update
 
 from smc.store import flow
@@ -18,7 +17,7 @@ from smc.views.words import count
 from trust.audit import AuditBroken
 from trust.roles import Action
 from trust.store import verify_audit
-from web import URL, Page, Registry, parts, table
+from web import URL, Page, Registry, fields, parts, table
 
 PAGE = Page("/audit", "Audit", "list-check", Action.SEE_AUDIT, "House", keeps_state=True)
 ROWS = 100
@@ -37,42 +36,16 @@ Component = Any
 
 def layout(params: Mapping[str, str], centre: Centre) -> Component:
     """Filters, the lines, and a button that proves the chain."""
-    state = list_state("&".join(f"{k}={v}" for k, v in params.items()))
+    state = list_state(params)
     rows, total = read(centre, state)
-    spans = SPANS if state.span.start in SPANS else {**SPANS, state.span.start: "chosen time"}
-    filters = html.Div(
-        [
-            dmc.TextInput(
-                id=WORDS,
-                label="Search",
-                placeholder="who, what, case",
-                value=state.words,
-                debounce=300,
-                className="grow",
-            ),
-            dmc.Select(
-                id=SPAN,
-                label="Time",
-                value=state.span.start,
-                data=[{"value": k, "label": v} for k, v in spans.items()],
-                allowDeselect=False,
-                w=140,
-            ),
-        ],
-        className="filters",
-    )
     body = [
-        filters,
+        fields.filters(
+            fields.search(WORDS, state.words, "who, what, case"),
+            fields.choice(SPAN, "Time", state.span.start, SPANS, 140, other="chosen time"),
+        ),
         html.Div(id=VERDICT, role="status", className="told"),
         html.Div(listed(rows, total), id=LIST),
-        dmc.Pagination(
-            id=PAGES,
-            total=max(1, -(-total // ROWS)),
-            value=state.page,
-            size="sm",
-            withControls=False,
-            hideWithOnePage=True,
-        ),
+        fields.pager(PAGES, total, ROWS, state.page),
     ]
     check = parts.button("Check the whole chain", CHECK, icon_name="shield-check")
     summary = "Append-only; each line carries the hash of the one before, so an edit or a gap shows."
@@ -135,7 +108,7 @@ def register(app: Registry, centre: Centre) -> None:
         prevent_initial_call=True,
     )
     def filtered(words: str, span: str, page: int, search: str | None) -> Any:
-        before = list_state(search or "")
+        before = list_state(search)
         after = replace(
             before, words=(words or "").strip(), span=before.span if span == before.span.start else Span(span)
         )
@@ -150,8 +123,8 @@ def register(app: Registry, centre: Centre) -> None:
         prevent_initial_call=True,
     )
     def refresh(search: str | None) -> Any:
-        rows, total = read(centre, list_state(search or ""))
-        return listed(rows, total), max(1, -(-total // ROWS))
+        rows, total = read(centre, list_state(search))
+        return listed(rows, total), fields.pages_of(total, ROWS)
 
     @app.callback(Action.SEE_AUDIT, Output(VERDICT, "children"), Input(CHECK, "n_clicks"), prevent_initial_call=True)
     def check(_clicks: int | None) -> Component:

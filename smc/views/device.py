@@ -27,7 +27,7 @@ CHOICES = (("now-5m", "5 min"), ("now-15m", "15 min"), ("now-1h", "1 h"), ("now-
 
 def layout(params: Mapping[str, str], centre: Centre) -> Any:
     """The device of `index`, in the time of the address or around `finding`."""
-    state = device_state("&".join(f"{k}={v}" for k, v in params.items()))
+    state = device_state(params)
     index = params.get("index", "")
     with centre.read() as conn:
         known = {str(d.index): d for d in devices.all_devices(conn)}

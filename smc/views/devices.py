@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import dash_mantine_components as dmc
 from dash import Input, Output, State, html, no_update
 
 from model.device import DeviceKind
@@ -18,51 +17,27 @@ from smc.views.centre import Centre
 from smc.views.state import DevicesState, devices_state
 from smc.views.words import count, since
 from trust.roles import Action
-from web import URL, Page, Registry, parts, table, tick
+from web import URL, Page, Registry, fields, parts, table, tick
 
 PAGE = Page("/devices", "Signals", "wave-sine", Action.SEE_SIGNALS, "Watch", keeps_state=True)
 ROWS = 100
+KIND_WORDS = {"": "all kinds", **{str(k): str(k) for k in DeviceKind}}
 LIST, WORDS, KINDS, PAGES, TOTAL = "devices-list", "devices-words", "devices-kinds", "devices-pages", "devices-total"
 
 
 def layout(params: Mapping[str, str], centre: Centre) -> Any:
     """The list for the filters of the address."""
-    state = devices_state("&".join(f"{k}={v}" for k, v in params.items()))
+    state = devices_state(params)
     rows, total = read(centre, state)
-    kinds = [{"value": "", "label": "all kinds"}, *({"value": str(k), "label": str(k)} for k in DeviceKind)]
-    filters = html.Div(
-        [
-            dmc.TextInput(
-                id=WORDS,
-                label="Search",
-                placeholder="name, unit, feeder, gateway, zone",
-                value=state.words,
-                debounce=300,
-                className="grow",
-            ),
-            dmc.Select(
-                id=KINDS,
-                label="Kind",
-                data=kinds,
-                value=str(state.kinds[0]) if state.kinds else "",
-                allowDeselect=False,
-                w=140,
-            ),
-        ],
-        className="filters",
-    )
+    kind = str(state.kinds[0]) if state.kinds else ""
     body = [
-        filters,
+        fields.filters(
+            fields.search(WORDS, state.words, "name, unit, feeder, gateway, zone"),
+            fields.choice(KINDS, "Kind", kind, KIND_WORDS, 140),
+        ),
         html.P(total_words(total), id=TOTAL, className="muted", role="status"),
         html.Div(listed(rows, centre.now()), id=LIST),
-        dmc.Pagination(
-            id=PAGES,
-            total=max(1, -(-total // ROWS)),
-            value=state.page,
-            size="sm",
-            withControls=False,
-            hideWithOnePage=True,
-        ),
+        fields.pager(PAGES, total, ROWS, state.page),
     ]
     return parts.page("Signals", body, summary="Every enrolled device; open one to see its signals and raw rows.")
 
@@ -129,7 +104,7 @@ def register(app: Registry, centre: Centre) -> None:
         prevent_initial_call=True,
     )
     def filtered(words: str, kind: str, page: int, search: str | None) -> Any:
-        before = devices_state(search or "")
+        before = devices_state(search)
         kinds = tuple(k for k in DeviceKind if k == kind)
         after = replace(before, words=(words or "").strip(), kinds=kinds)
         after = replace(after, page=page if after == before else 1)
@@ -145,5 +120,5 @@ def register(app: Registry, centre: Centre) -> None:
         prevent_initial_call=True,
     )
     def refresh(search: str | None, _tick: Any) -> Any:
-        rows, total = read(centre, devices_state(search or ""))
-        return listed(rows, centre.now()), total_words(total), max(1, -(-total // ROWS))
+        rows, total = read(centre, devices_state(search))
+        return listed(rows, centre.now()), total_words(total), fields.pages_of(total, ROWS)

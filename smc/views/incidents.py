@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import dash_mantine_components as dmc
 from dash import Input, Output, State, ctx, dcc, html, no_update
 
 from model.finding import Severity
@@ -15,10 +15,10 @@ from smc.store import desk
 from smc.store.desk import QueuePage
 from smc.views import detail, marks, queue
 from smc.views.centre import Centre
-from smc.views.queue import Id
+from smc.views.queue import Id, Listed
 from smc.views.state import QueueState, Span, queue_state
 from trust.roles import Action
-from web import URL, Page, Registry, parts, session, tick
+from web import URL, Page, Registry, fields, parts, session, tick
 
 PAGE = Page("/incidents", "Incidents", "alert-triangle", Action.SEE_INCIDENTS, "Watch", keeps_state=True)
 Component = Any
@@ -26,8 +26,8 @@ Component = Any
 
 def layout(params: Mapping[str, str], centre: Centre) -> Component:
     """The page for the filters of the address."""
-    state = queue_state("&".join(f"{k}={v}" for k, v in params.items()))
-    page = read(centre, state)
+    state = queue_state(params)
+    page = read(centre, state, centre.now())
     chosen = detail.incident_of(f"?sel={state.selected}")
     case = detail.read_case(centre, chosen) if chosen else None
     rows = queue.grid_rows(page.rows, centre.now())
@@ -43,14 +43,7 @@ def layout(params: Mapping[str, str], centre: Centre) -> Component:
             ),
             queue.grid(rows, state),
             html.Div(id=Id.CARDS, className="cards"),
-            dmc.Pagination(
-                id=Id.PAGES,
-                total=queue.pages_of(page.total),
-                value=state.page,
-                size="sm",
-                withControls=False,
-                hideWithOnePage=True,
-            ),
+            fields.pager(Id.PAGES, page.total, queue.ROWS, state.page),
             dcc.Store(id=Id.SHOWN, data=queue.shown(rows, state)),
         ],
         className="queue-list",
@@ -64,10 +57,17 @@ def layout(params: Mapping[str, str], centre: Centre) -> Component:
     )
 
 
-def read(centre: Centre, state: QueueState) -> QueuePage:
+def read(centre: Centre, state: QueueState, now: datetime) -> QueuePage:
     """The page of the queue that the address asks for."""
     with centre.read() as conn:
-        return desk.queue(conn, state.filter(centre.now()), queue.ROWS, (state.page - 1) * queue.ROWS)
+        return desk.queue(conn, state.filter(now), queue.ROWS, (state.page - 1) * queue.ROWS)
+
+
+def listing(centre: Centre, state: QueueState) -> Listed:
+    """The list of the address. After a change every open desk asks for the same one; their selections do not matter,
+    and all who may see incidents see the same, so it is read and packed once."""
+    now, asked = centre.second(), state.select(None)
+    return centre.shared(("queue", asked, now), lambda: queue.listed(read(centre, asked, now), asked, now))
 
 
 def register(app: Registry, centre: Centre) -> None:
@@ -95,7 +95,7 @@ def _register_filters(app: Registry) -> None:
     def filtered(
         words: str, statuses: str, who: str, span: str, sort: str, severities: list[str], page: int, search: str
     ) -> Any:
-        before = queue_state(search or "")
+        before = queue_state(search)
         after = replace(
             before,
             words=(words or "").strip(),
@@ -129,16 +129,15 @@ def _register_list(app: Registry, centre: Centre) -> None:
         prevent_initial_call=True,
     )
     def listed(search: str | None, _tick: Any, _news: Any, shown: dict[str, Any]) -> Any:
-        state, now = queue_state(search or ""), centre.now()
+        state = queue_state(search)
         if from_only(URL) and shown["query"] == state.select(None).query():
             return [no_update] * 6  # only the selection changed: touching the rows now could take it back
-        page = read(centre, state)
-        rows, words = queue.grid_rows(page.rows, now), queue.total_words(page, state)
+        found = listing(centre, state)
         if state.selected and from_only(tick("incidents")):
-            rows, fresh = queue.held(rows, shown["ids"])
+            rows, fresh = queue.held(found.rows, shown["ids"])
             told = f"{fresh} new, show" if fresh else ""
-            return rows, words, no_update, no_update, told, not fresh
-        return rows, words, queue.pages_of(page.total), queue.shown(rows, state), "", True
+            return rows, found.words, no_update, no_update, told, not fresh
+        return found.packed, found.words, found.pages, found.shown, "", True
 
 
 def from_only(source: str) -> bool:
@@ -155,6 +154,6 @@ def _register_selection(app: Registry) -> None:
         prevent_initial_call=True,
     )
     def selected(chosen: list[dict[str, Any]] | None, search: str | None) -> Any:
-        state = queue_state(search or "")
+        state = queue_state(search)
         wanted = str(UUID(chosen[0]["id"])) if chosen else ""
         return no_update if wanted == state.selected else state.select(wanted).query() or "?"

@@ -7,18 +7,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from dash import Input, Output, State, html
+from dash import html
 
 from smc.store import flow, health, overview
-from smc.store.flow import RateBucket, Refused, Specimen
+from smc.store import quarantine as refused
+from smc.store.flow import RateBucket
 from smc.store.health import StageHealth
 from smc.store.overview import Coverage
+from smc.store.quarantine import Quarantined, Refused
 from smc.views import marks
 from smc.views.centre import Centre
 from smc.views.state import ListState, list_state
 from smc.views.words import age, count, counted, hex_dump, moment_ms, number, since, size_of
 from trust.roles import Action
-from web import URL, Page, Registry, chart, parts, table, tick
+from web import Page, Registry, chart, parts, table
 
 PAGE = Page("/intake", "Intake", "database-import", Action.SEE_INTAKE, "Flow")
 LIVE = "intake-live"
@@ -44,7 +46,7 @@ Component = Any
 
 def layout(params: Mapping[str, str], centre: Centre) -> Component:
     """Live part above, the quarantine of the address's time below."""
-    state = list_state("&".join(f"{k}={v}" for k, v in params.items()))
+    state = list_state(params)
     body = [html.Div(live(centre), id=LIVE, className="stack"), *quarantine(centre, state)]
     summary = "Streams, rates, stages, and every message that was refused, with its bytes."
     return parts.page("Intake", body, summary=summary)
@@ -153,9 +155,9 @@ def quarantine(centre: Centre, state: ListState) -> list[Component]:
     """Refused messages by reason, then one by one, then the bytes of the opened one."""
     start, end = state.span.resolve(centre.now())
     with centre.read() as conn:
-        reasons = flow.refused_by_reason(conn, start, end)
-        found = flow.specimens(conn, start, end, state.words)
-        opened = flow.specimen(conn, UUID(state.opened)) if _is_id(state.opened) else None
+        reasons = refused.by_reason(conn, start, end)
+        found = refused.between(conn, start, end, state.words)
+        opened = refused.get(conn, UUID(state.opened)) if _is_id(state.opened) else None
     if not reasons:
         said = parts.empty("Nothing was refused in the last 24 hours", "", "circle-check")
         return [parts.panel("Quarantine", said)]
@@ -190,7 +192,7 @@ def _by_reason(reasons: Sequence[Refused]) -> Component:
     return table.plain_table(("Reason", "Link", "Origin", "Messages", "Last"), rows)
 
 
-def _specimens(found: Sequence[Specimen], state: ListState) -> Component:
+def _specimens(found: Sequence[Quarantined], state: ListState) -> Component:
     keep = f"&q={state.words}" if state.words else ""
     rows = [
         (
@@ -199,7 +201,7 @@ def _specimens(found: Sequence[Specimen], state: ListState) -> Component:
             parts.mono(s.peer),
             f"{s.what} is {s.value}, expected {s.expected}",
             html.Span(f"{s.count:,} × {size_of(s.size)}", className="number nowrap"),
-            html.Span(s.bytes[:12].hex(" "), className="mono nowrap"),
+            html.Span(s.data[:12].hex(" "), className="mono nowrap"),
         )
         for s in found
     ]
@@ -207,7 +209,7 @@ def _specimens(found: Sequence[Specimen], state: ListState) -> Component:
     return table.plain_table(head, rows)
 
 
-def _opened(s: Specimen) -> Component:
+def _opened(s: Quarantined) -> Component:
     facts = parts.facts(
         [
             ("Reason", parts.mono(s.reason)),
@@ -218,20 +220,11 @@ def _opened(s: Specimen) -> Component:
             ("Size", size_of(s.size)),
         ]
     )
-    bytes_view = html.Pre(hex_dump(s.bytes), className="bytes", tabIndex=0)
+    bytes_view = html.Pre(hex_dump(s.data), className="bytes", tabIndex=0)
     close = parts.link("Close", "/intake")
     return parts.panel("One refused message, byte for byte", [facts, bytes_view], actions=close, class_name="opened")
 
 
 def register(app: Registry, centre: Centre) -> None:
     """The live part follows the clock."""
-
-    @app.callback(
-        Action.SEE_INTAKE,
-        Output(LIVE, "children"),
-        Input(tick("figures"), "data"),
-        State(URL, "search"),
-        prevent_initial_call=True,
-    )
-    def refresh(_tick: Any, _search: str | None) -> list[Component]:
-        return live(centre)
+    app.follow(PAGE.action, LIVE, ("figures",), lambda: live(centre))

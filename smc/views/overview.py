@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from dash import Input, Output, html
+from dash import html
 
 from model.finding import Severity
 from smc.store import desk, flow, health, overview
@@ -18,7 +18,7 @@ from smc.views.centre import Centre
 from smc.views.state import OPEN
 from smc.views.words import case_name, count, since
 from trust.roles import Action
-from web import Page, Registry, chart, parts, table, tick
+from web import Page, Registry, chart, parts, table
 
 PAGE = Page("/", "Overview", "layout-dashboard", Action.SEE_OVERVIEW, "Watch")
 BODY = "overview-body"
@@ -49,8 +49,12 @@ class Overview:
 
 
 def read(centre: Centre) -> Overview:
-    """Ask the store for everything the overview shows."""
-    now = centre.now()
+    """Everything the overview shows; read once for all who look at the same time, there is nothing personal in it."""
+    now = centre.second()
+    return centre.shared(("overview", now), lambda: _read(centre, now))
+
+
+def _read(centre: Centre, now: datetime) -> Overview:
     with centre.read() as conn:
         queue = desk.queue(conn, QueueFilter(now - timedelta(days=7), now, statuses=OPEN), limit=8)
         stages = health.all_stages(conn)
@@ -248,14 +252,4 @@ def _queue(seen: Overview) -> Component:
 
 def register(app: Registry, centre: Centre) -> None:
     """The body follows the incidents and the clock."""
-
-    @app.callback(
-        Action.SEE_OVERVIEW,
-        Output(BODY, "children"),
-        Input(tick("incidents"), "data"),
-        Input(tick("figures"), "data"),
-        Input(tick("advice"), "data"),
-        prevent_initial_call=True,
-    )
-    def refresh(*_ticks: Any) -> list[Component]:
-        return body(read(centre))
+    app.follow(PAGE.action, BODY, ("incidents", "figures", "advice"), lambda: body(read(centre)))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 import dash_mantine_components as dmc
+import orjson
 from dash import html
 
 from model.device import Provenance
 from model.finding import Severity
 from model.incident import CLOSED, Status
 from smc.store.desk import QueuePage, QueueRow
-from smc.views.state import OPEN, QueueState, Span
+from smc.views.state import OPEN, QueueState
 from smc.views.words import case_name, count, short_name, since
+from web import fields
 from web.table import Column, table
 
 Component = Any
@@ -40,6 +43,7 @@ class Id(StrEnum):
 
 
 MARKS = {f"origin-{p}": f"params.value === '{p}'" for p in Provenance if p is not Provenance.MEASURED}
+WAITS = {"cellRenderer": "GridWaits", "tooltipField": None, "headerTooltip": "Playbooks that wait for a person"}
 COLUMNS = (
     Column("severity", "Severity", "severity", 96),
     Column("case", "Case", "mono", 106),
@@ -47,6 +51,7 @@ COLUMNS = (
         "origin", "Data", "origin", 54, options={"cellClassRules": MARKS, "headerTooltip": "Where the data are from"}
     ),
     Column("title", "What", "what", options={"flex": 1, "minWidth": 240, "wrapText": True, "autoHeight": True}),
+    Column("waits", "Waits", "waits", 62, options=WAITS),
     Column("entity", "Entity", "mono", 114, options={"tooltipField": "device"}),
     Column("status", "Status", "status", 124),
     Column("assignee", "Assignee", width=86),
@@ -80,7 +85,8 @@ def grid_rows(rows: Sequence[QueueRow], now: datetime) -> list[dict[str, Any]]:
             "id": str(r.incident_id),
             "severity": str(r.severity),
             "case": case_name(r.number),
-            "title": r.title + (f" · {count(r.proposals, 'playbook')} waiting" if r.proposals else ""),
+            "title": r.title,
+            "waits": r.proposals,
             "entity": short_name(r.device_name) + (f" +{r.devices - 1}" if r.devices > 1 else ""),
             "device": r.device_name,
             "status": str(r.status),
@@ -106,11 +112,6 @@ def total_words(page: QueuePage, state: QueueState) -> str:
     return "No incident matches: widen the time, or choose all severities and statuses."
 
 
-def pages_of(total: int) -> int:
-    """Pages of the queue, one at least."""
-    return max(1, -(-total // ROWS))
-
-
 def grid(rows: list[dict[str, Any]], state: QueueState) -> Component:
     """The dense list; its order is the address's, so its heads do not sort the shown page alone."""
     made = table(
@@ -129,66 +130,25 @@ def grid(rows: list[dict[str, Any]], state: QueueState) -> Component:
 
 def filters(state: QueueState, me: str) -> html.Div:
     """The filter fields, filled from the address; `me` is the account of the person."""
-    return html.Div(
-        [
-            dmc.TextInput(
-                id=Id.WORDS,
-                label="Search",
-                placeholder="title, case, device, technique",
-                value=state.words,
-                debounce=300,
-                className="grow",
-            ),
-            dmc.Select(
-                id=Id.STATUSES,
-                label="Status",
-                value=status_choice(state),
-                data=[{"value": k, "label": k} for k in STATUS_CHOICES],
-                allowDeselect=False,
-                w=104,
-            ),
-            dmc.Select(
-                id=Id.WHO,
-                label="Assigned to",
-                value=state.assignee or "anybody",
-                allowDeselect=False,
-                w=128,
-                data=[
-                    {"value": "anybody", "label": "anybody"},
-                    {"value": "-", "label": "nobody"},
-                    {"value": me, "label": "me"},
-                ],
-            ),
-            dmc.Select(
-                id=Id.SPAN,
-                label="Time",
-                value=state.span.start,
-                allowDeselect=False,
-                w=116,
-                data=_span_choices(state.span),
-            ),
-            dmc.Select(
-                id=Id.SORT,
-                label="Order",
-                value=state.sort,
-                allowDeselect=False,
-                w=220,
-                data=[{"value": k, "label": v} for k, v in _sort_choices(state.sort).items()],
-            ),
-            html.Div(
-                dmc.ChipGroup(
-                    [dmc.Chip(str(s), value=str(s), size="xs") for s in reversed(Severity)],
-                    id=Id.SEVERITIES,
-                    multiple=True,
-                    value=[str(s) for s in state.severities],
-                ),
-                className="severities",
-                role="group",
-                **{"aria-label": "Severity"},
-            ),
-        ],
-        className="filters",
+    people = {"anybody": "anybody", "-": "nobody", me: "me"}
+    return fields.filters(
+        fields.search(Id.WORDS, state.words, "title, case, device, technique"),
+        fields.choice(Id.STATUSES, "Status", status_choice(state), {word: word for word in STATUS_CHOICES}, 104),
+        fields.choice(Id.WHO, "Assigned to", state.assignee or "anybody", people, 128),
+        fields.choice(Id.SPAN, "Time", state.span.start, SPANS, 116, other="chosen time"),
+        fields.choice(Id.SORT, "Order", state.sort, SORTS, 220, other=state.sort.lstrip("-")),
+        _severities(state),
     )
+
+
+def _severities(state: QueueState) -> html.Div:
+    chips = dmc.ChipGroup(
+        [dmc.Chip(str(s), value=str(s), size="xs") for s in reversed(Severity)],
+        id=Id.SEVERITIES,
+        multiple=True,
+        value=[str(s) for s in state.severities],
+    )
+    return html.Div(chips, className="severities", role="group", **{"aria-label": "Severity"})
 
 
 def status_choice(state: QueueState) -> str:
@@ -196,13 +156,22 @@ def status_choice(state: QueueState) -> str:
     return next((word for word, chosen in STATUS_CHOICES.items() if chosen == state.statuses), "all")
 
 
-def _span_choices(span: Span) -> list[dict[str, str]]:
-    known = SPANS if span.start in SPANS else {**SPANS, span.start: "chosen time"}
-    return [{"value": value, "label": label} for value, label in known.items()]
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of the queue as the browsers get it, the same for everybody who may see incidents."""
+
+    rows: list[dict[str, Any]]
+    packed: orjson.Fragment  # the rows as JSON, packed once for all
+    words: str
+    pages: int
+    shown: dict[str, Any]
 
 
-def _sort_choices(sort: str) -> dict[str, str]:
-    return SORTS if sort in SORTS else {**SORTS, sort: sort.lstrip("-")}
+def listed(page: QueuePage, state: QueueState, now: datetime) -> Listed:
+    """All that the list shows of a page; `state` without a selection."""
+    rows = grid_rows(page.rows, now)
+    packed = orjson.Fragment(orjson.dumps(rows))
+    return Listed(rows, packed, total_words(page, state), fields.pages_of(page.total, ROWS), shown(rows, state))
 
 
 def shown(rows: Sequence[Mapping[str, Any]], state: QueueState) -> dict[str, Any]:

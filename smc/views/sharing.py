@@ -27,7 +27,7 @@ Component = Any
 
 def layout(params: Mapping[str, str], centre: Centre) -> Component:
     """Lag per peer, the opened message, the list."""
-    state = list_state("&".join(f"{k}={v}" for k, v in params.items()))
+    state = list_state(params)
     now = centre.now()
     with centre.read() as conn:
         lags, sent = outbox.lag(conn), outbox.recent(conn)

@@ -27,6 +27,7 @@ _PAGE_MAX = 100_000
 OPEN = tuple(s for s in Status if s not in CLOSED)
 
 E = TypeVar("E", bound=StrEnum)
+Search = Mapping[str, str] | str | None  # parameters of a page, or the query string of an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class QueueState:
         return replace(self, selected=str(incident_id or ""))
 
 
-def queue_state(search: str) -> QueueState:
+def queue_state(search: Search) -> QueueState:
     """State of a query string ("?sev=critical,high&sel=...")."""
     values = pairs_of(search)
     status = values.get("status")
@@ -148,7 +149,7 @@ class DevicesState:
         return _encode((key, value) for key, value, default in pairs if value != default)
 
 
-def devices_state(search: str) -> DevicesState:
+def devices_state(search: Search) -> DevicesState:
     """State of the device list's query string."""
     values = pairs_of(search)
     kinds = _members(DeviceKind, values.get("kind", ""))
@@ -168,7 +169,7 @@ class DeviceState:
         return _encode((key, value) for key, value, default in pairs if value != default)
 
 
-def device_state(search: str) -> DeviceState:
+def device_state(search: Search) -> DeviceState:
     """State of a device page's query string."""
     values = pairs_of(search)
     return DeviceState(span_of(values, "now-15m"), _uuid(values.get("finding", "")))
@@ -195,15 +196,17 @@ class ListState:
         return _encode((key, value) for key, value, default in pairs if value != default)
 
 
-def list_state(search: str) -> ListState:
+def list_state(search: Search) -> ListState:
     """State of such a page's query string."""
     values = pairs_of(search)
     opened = values.get("open", "")[:_WORDS_MAX]
     return ListState(span_of(values), values.get("q", "")[:_WORDS_MAX], opened, _whole(values.get("page", "1")))
 
 
-def pairs_of(search: str) -> dict[str, str]:
-    """The last value of every key of a query string, with or without its question mark."""
+def pairs_of(search: Search) -> dict[str, str]:
+    """The last value of every key of a query string, with or without its question mark; of parameters, themselves."""
+    if isinstance(search, Mapping):
+        return {key: value for key, value in search.items() if value}
     return {key: found[-1] for key, found in parse_qs((search or "").lstrip("?"), max_num_fields=None).items()}
 
 

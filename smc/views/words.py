@@ -9,12 +9,14 @@ from model.decision import DecisionStatus
 from model.device import Provenance
 from model.finding import FindingKind
 from model.incident import Status
+from model.time import utc_words
 
 KIND_WORDS: dict[FindingKind, str] = {
     FindingKind.DATA_QUALITY: "Data quality",
     FindingKind.METER_TAMPER: "Meter against PMU",
     FindingKind.CLOCK_ATTACK: "Clock attack",
     FindingKind.EUROPEAN_ADVICE: "European advice",
+    FindingKind.EQUIVOCATION: "Equivocation",
 }
 
 STATUS_WORDS: dict[Status, str] = {
@@ -63,7 +65,7 @@ UNIT_ENDINGS = (
 
 def moment(at: datetime | None, missing: str = "never") -> str:
     """2026-11-23 11:42:07 UTC."""
-    return missing if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return missing if at is None else utc_words(at)
 
 
 def moment_ms(at: datetime) -> str:
