@@ -1,4 +1,4 @@
-"""`python -m bench [AREA]`: run the benchmarks, print them as a table, write bench/results.json.
+"""`python -m bench [AREA]`: run the benchmarks, print them as a table, write bench/results.json and docs/benchmarks.md.
 
 Every area is named here: a module that is missing or fails is an error, never a shorter table.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from importlib import import_module
 from pathlib import Path
 
+from bench import page
 from bench.table import Row, show
 
-AREAS = ("storage", "bus", "intake", "detection", "desk", "federation")
+AREAS = ("intake", "bus", "storage", "queries", "load", "growth", "detection", "desk", "federation")
 RESULTS = Path(__file__).with_name("results.json")
 
 
@@ -21,15 +23,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ratios of ours to a limit or peer, same run.")
     parser.add_argument("area", nargs="?", choices=AREAS, help="run one area; its rows replace the former ones")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write (default: %(default)s)")
+    parser.add_argument("--page", type=Path, default=page.PAGE, help="page to write (default: %(default)s)")
     options = parser.parse_args(arguments)
     areas = [options.area] if options.area else list(AREAS)
-    rows: list[Row] = [row for area in areas for row in import_module(f"bench.{area}").run()]
+    rows = [row for area in areas for row in _measured(area)]
     show(rows)
     former = _former(options.results) if options.area else []
-    kept = [row for row in former if row["area"] not in areas]
-    options.results.write_text(json.dumps(sorted(kept + rows, key=lambda r: AREAS.index(r["area"])), indent=1) + "\n")
+    kept = [row for row in former if row["area"] in AREAS and row["area"] not in areas]
+    found = sorted(kept + rows, key=lambda r: AREAS.index(r["area"]))
+    options.results.write_text(json.dumps(found, indent=1) + "\n")
+    options.page.write_text(page.text(found))
     print(f"bench: {sum(bool(row['holds']) for row in rows)} of {len(rows)} goals hold")
     return 0
+
+
+def _measured(area: str) -> list[Row]:
+    began_s = time.monotonic()
+    rows: list[Row] = import_module(f"bench.{area}").run()
+    print(f"bench: {area} took {time.monotonic() - began_s:.0f} s", flush=True)
+    return rows
 
 
 def _former(results: Path) -> list[Row]:

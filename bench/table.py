@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO, TypedDict
@@ -49,6 +50,18 @@ def row(area: str, name: str, value: float, unit: str, against: str, against_val
     )
 
 
+def figure(number: float) -> str:
+    """Three significant digits, thousands apart, no exponent where people would not write one.
+
+    >>> figure(1234567.0), figure(0.01234), figure(12.345)
+    ('1,230,000', '0.0123', '12.3')
+    """
+    if number == 0 or not 1e-4 <= abs(number) < 1e12:
+        return f"{number:.3g}"
+    digits = 2 - math.floor(math.log10(abs(number)))
+    return f"{round(number, digits):,.{max(0, digits)}f}"
+
+
 def show(rows: Sequence[Row], out: TextIO = sys.stdout) -> None:
     """Print a table, one line per row."""
     head = ("area", "name", "value", "unit", "against", "value", "ratio", "goal", "holds")
@@ -59,6 +72,6 @@ def show(rows: Sequence[Row], out: TextIO = sys.stdout) -> None:
 
 
 def _line(r: Row) -> tuple[str, ...]:
-    value, other = f"{r['value']:.4g}", f"{r['against_value']:.4g}"
+    value, other = figure(r["value"]), figure(r["against_value"])
     verdict = "yes" if r["holds"] else "NO"
-    return (r["area"], r["name"], value, r["unit"], r["against"], other, f"{r['ratio']:.3g}", r["goal"], verdict)
+    return (r["area"], r["name"], value, r["unit"], r["against"], other, figure(r["ratio"]), r["goal"], verdict)

@@ -78,6 +78,8 @@ def judge(known: Frames, block: Block) -> tuple[Bools, Rows, Rows]:
     """Which rows of a sorted block are new (mask), which contradict an earlier frame of their device and microsecond
     (row numbers), and which frame that is: a row of `known`, or len(known) + a row of the block."""
     stored = len(known.device)
+    if not stored and not _has_equal_keys(block):
+        return np.ones(len(block), np.bool_), np.zeros(0, np.intp), np.zeros(0, np.intp)
     device = np.concatenate([known.device, block.device])
     time_us = np.concatenate([known.time_ns, block.time_ns]) // NS_PER_US
     order = np.lexsort((np.arange(len(device)), time_us, device))  # of equal keys the stored one is first
@@ -94,6 +96,11 @@ def judge(known: Frames, block: Block) -> tuple[Bools, Rows, Rows]:
     mine, theirs = content[stored + again], content[first[stored + again]]
     differs = ~((mine == theirs) | (np.isnan(mine) & np.isnan(theirs))).all(axis=1)
     return new, again[differs], first[stored + again[differs]]
+
+
+def _has_equal_keys(block: Block) -> bool:
+    time_us = block.time_ns // NS_PER_US
+    return bool(((np.diff(block.device) == 0) & (np.diff(time_us) == 0)).any())
 
 
 def _content(block: Block) -> F64:

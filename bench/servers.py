@@ -1,0 +1,36 @@
+"""Database servers of a benchmark: both editions, with fsync, in a folder that goes with them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from host.database import migrate
+from host.postgres import Postgres
+from scripts import timescale  # type: ignore[import-not-found]
+
+PLAIN, TIMESCALE = "plain", "TimescaleDB"
+EDITIONS = (PLAIN, TIMESCALE)
+DATABASE = "bench"
+OPTIONS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for servers and their files."""
+    with tempfile.TemporaryDirectory(prefix="grid-smc-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # a server started by root runs as nobody and must get through
+        yield folder
+
+
+@contextmanager
+def postgres(folder: Path, edition: str, options: Mapping[str, str] = OPTIONS) -> Iterator[Postgres]:
+    """A server of an edition with the migrated database `bench`; writes are synced as in operation."""
+    found = dict(options) | (timescale.OPTIONS if edition == TIMESCALE else {})
+    binaries = timescale.get() if edition == TIMESCALE else None
+    with Postgres(folder / edition, binaries=binaries, options=found, durable=False) as server:
+        migrate(server.create_database(DATABASE), "smc")
+        yield server
