@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from model.errors import GridSmcError, OperatorError
 
 EXIT_OK, EXIT_OPERATOR, EXIT_FINDINGS = 0, 2, 1
-SMC_STAGES = ("intake", "detect", "triage", "decide", "act", "federate", "stages", "desk")
+SMC_STAGES = ("intake", "store", "detect", "triage", "decide", "act", "federate", "keep", "stages", "desk")
 ESMC_STAGES = ("taxii", "correlate", "desk")
-SMC_HELP = "one stage (`stages` = triage to federate together); `enrol FILE` takes devices in; `keys` makes own keys"
+SMC_HELP = "one stage (`stages` = triage to keep together); `enrol FILE` takes devices in; `keys` makes own keys"
 
 
 def _demo(_: argparse.Namespace) -> int:
@@ -87,6 +87,12 @@ def _audit(arguments: argparse.Namespace) -> int:
     return audit(arguments, os.environ)
 
 
+def _hold(arguments: argparse.Namespace) -> int:
+    from commands.holds import hold
+
+    return hold(arguments, os.environ)
+
+
 def _backup(arguments: argparse.Namespace) -> int:
     from commands.operate import backup
 
@@ -144,6 +150,7 @@ def parser() -> argparse.ArgumentParser:
     _add_captures(add)
     add("score", _score, "detection score card over the scenario pack and the real data sets")
     _add_people(add, centre)
+    _add_hold(add("hold", _hold, "open, list or release legal holds: data that retention must not touch"))
     sub = add("backup", _backup, "write the database of a centre into one file with a manifest of hashes")
     centre(sub)
     sub.add_argument("file", help="file to write; must not exist")
@@ -189,6 +196,16 @@ def _add_member(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--area", default="", help="member: ISO 3166-2 first-level area")
     sub.add_argument("--key", default="", help="member: file with its public signing key, PEM")
     sub.add_argument("--simulated", action="store_true", help="member: its grid is simulated")
+
+
+def _add_hold(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("action", choices=("add", "list", "release"))
+    sub.add_argument("number", nargs="?", type=int, default=0, help="release: number of the hold, see `list`")
+    sub.add_argument("--from", dest="start", default="", help="add: first time of the data, ISO 8601, UTC if not said")
+    sub.add_argument("--to", dest="end", default="", help="add: end of the data's time")
+    sub.add_argument("--reason", default="", help="add, release: why; kept in the audit")
+    sub.add_argument("--data", default="", help="add: classes of data, comma-separated; left out: all")
+    sub.add_argument("--devices", default="", help="add: names of devices, comma-separated; left out: all")
 
 
 def _add_captures(add: Callable[..., argparse.ArgumentParser]) -> None:

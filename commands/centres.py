@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from esmc.context import EsmcContext
     from smc.context import StageContext
 
-# Which module runs which stage; `stages` runs these four as threads of one process.
+# Which module runs which stage; `stages` runs those of TOGETHER as threads of one process.
 SMC_MODULES = {
     "intake": "smc.gateway.intake",
+    "store": "smc.persist",
     "detect": "smc.detect",
     "triage": "smc.triage",
     "decide": "smc.decide",
     "act": "smc.act",
     "federate": "smc.federate",
+    "keep": "smc.keep",
 }
-TOGETHER = ("triage", "decide", "act", "federate")
+TOGETHER = ("triage", "decide", "act", "federate", "keep")
 
 
 def migrate_centre(centre: str, environment: Mapping[str, str]) -> int:

@@ -6,13 +6,14 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine, text
 
 from commands.operate import database_url
 from host.database import engine, heads
-from model.errors import OperatorError
+from model.errors import OperatorError, SettingsError
 from trust.audit import AuditBroken
 from trust.store import accounts, verify_audit
 
@@ -63,6 +64,7 @@ def _look(centre: str, environment: Mapping[str, str]) -> Iterator[Line]:
     yield from _guarded("stages", lambda: _stages(made))
     if centre == "smc":
         yield from _guarded("federation", lambda: _outbox(made))
+        yield from _guarded("retention", lambda: _retention(made, environment))
     made.dispose()
 
 
@@ -177,4 +179,31 @@ def _outbox(made: Engine) -> list[Line]:
         Line(f"federation with {item.peer}", f"{item.waiting} waiting, {item.failed} failed, {item.complete} arrived",
              f"last error: {item.last_error}" if item.failed or (item.waiting and item.last_error) else "")
         for item in lags
+    ]  # fmt: skip
+
+
+def _retention(made: Engine, environment: Mapping[str, str]) -> list[Line]:
+    """What is oldest and goes next, who holds it, whether the last round was long ago."""
+    from host.settings import load
+    from smc.keep import SERIES_NAMES, limits_of
+    from smc.settings import SmcSettings
+    from smc.store import holds, kept, partitions
+
+    with made.connect() as conn:
+        ended = kept.last_ended(conn).get("retention")
+        astray = partitions.strays(conn, SERIES_NAMES)
+        numbers = [str(hold.hold_id) for hold in holds.in_force(conn)]
+        try:
+            oldest = list(kept.oldest(conn, limits_of(load(SmcSettings, "SMC", environment))))
+        except SettingsError:
+            oldest = []  # the line about the settings says what is missing
+    late = ended is None or datetime.now(UTC) - ended > timedelta(days=1)
+    stray = ", ".join(f"{rows} in {name}" for name, rows in astray.items())
+    return [
+        Line("retention", f"last round {ended:%Y-%m-%d %H:%M} UTC" if ended else "no round yet",
+             "run `app.py smc stages` or `smc keep`, see its log" if late else ""),
+        *(Line(f"oldest {line.table}", f"{line.oldest:%Y-%m-%d}, kept until {line.goes:%Y-%m-%d}") for line in oldest),
+        Line("legal holds", f"{len(numbers)} in force" + (f": {', '.join(numbers)}" if numbers else "")),
+        Line("rows outside any day", stray or "none",
+             "a clock runs wild: find the device on the page Intake" if astray else ""),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Devices, sites, quarantine, heartbeats, retention."""
+"""Devices, sites, quarantine, heartbeats."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from sqlalchemy import text
 from model.block import Origin
 from model.device import Channel, ChannelKind, Device, DeviceKind, Enrolment, Protocol, Provenance, Site
 from model.errors import DecodeError
-from model.time import NS_PER_S, to_datetime, to_ns
-from smc.store import devices, health, quarantine, retention, telemetry
-from smc.store.edition import detect
+from model.time import NS_PER_S
+from smc.store import devices, health, quarantine, telemetry
 from smc.store.ingest import store_block
-from smc.store.retention import Keep
-from tests.smc.store.blocks import START_NS, meter_block, phasor_block, transaction
+from tests.smc.store.blocks import meter_block, transaction
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 METER = Device(0, "urn:dev:norm:n1:meter", DeviceKind.METER, Protocol.SENML_MQTT, "DSO-0001", Provenance.SIMULATED)
@@ -107,43 +105,6 @@ def test_stages_tell_that_they_live(database: str) -> None:
         assert health.all_stages(conn)[0].started > detect_stage.started
         with pytest.raises(ValueError, match="JSON"):
             health.beat(conn, "detect", {"rate": float("nan")})
-
-
-def test_housekeeping_makes_days_ahead_and_drops_what_is_too_old(database: str) -> None:
-    old_ns = to_ns(NOW - timedelta(days=100))
-    with transaction(database) as conn:
-        plain = not detect(conn).has_hypertables
-        for start_ns in (old_ns, to_ns(NOW - timedelta(days=89)), START_NS):
-            for block in (meter_block(2, 5), phasor_block(1, 5)):
-                store_block(conn, replace(block, time_ns=block.time_ns - START_NS + start_ns))
-        quarantine.put(conn, "l", "p", DecodeError("r", "w", 1, 2), b"old", NOW - timedelta(days=91))
-        quarantine.put(conn, "l", "p", DecodeError("r", "w", 1, 2), b"new", NOW - timedelta(days=89))
-        done = retention.keep_house(conn, NOW, Keep(telemetry_days=90, quarantine_days=90))
-        # Three series: today was there already, three days ahead are new.
-        assert done.partitions_made == (9 if plain else 0)
-        assert (done.partitions_dropped, done.rows_deleted, done.strays) == (3, 1, 0)
-        found = telemetry.readings(conn, 1, to_datetime(old_ns), NOW, 1_000)
-        assert len(found["time_ns"]) == 10, "the 89 days old and the new ones"
-        assert [q.data for q in quarantine.recent(conn, 10)] == [b"new"]
-        again = retention.keep_house(conn, NOW, Keep(telemetry_days=90, quarantine_days=90))
-        assert (again.partitions_made, again.partitions_dropped, again.rows_deleted) == (0, 0, 0)
-
-
-def test_a_sender_with_a_wild_clock_cannot_fill_the_catalogue(database: str) -> None:
-    block = meter_block(1, 200, step_s=86_400)
-    with transaction(database) as conn:
-        assert store_block(conn, block).rows_new == 200
-        if detect(conn).has_hypertables:
-            return
-        assert retention.strays(conn) == 200 - 64
-        assert store_block(conn, block).rows_duplicate == 200
-        everything = telemetry.readings(conn, 1, NOW - timedelta(days=1), NOW + timedelta(days=300), 1_000)
-        assert len(everything["time_ns"]) == 200
-
-
-def test_retention_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="telemetry_days is 0"):
-        Keep(telemetry_days=0)
 
 
 def test_provenance_is_kept_with_every_row(database: str) -> None:
