@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -37,13 +38,23 @@ def embedded_binary() -> Path:
 
 
 class Valkey:
-    """One server in `folder`. Use as a context manager or start and stop, from a thread that lives as long as it."""
+    """One server in `folder`. Use as a context manager or start and stop, from a thread that lives as long as it.
+
+    `options` are server settings by name and win over ours.
+    """
 
     def __init__(
-        self, folder: Path, *, binary: Path | None = None, max_memory_bytes: int = 128 << 20, start_s: float = 60.0
+        self,
+        folder: Path,
+        *,
+        binary: Path | None = None,
+        max_memory_bytes: int = 128 << 20,
+        options: Mapping[str, str] | None = None,
+        start_s: float = 60.0,
     ) -> None:
         self.folder = folder.resolve()
         self.binary = binary or embedded_binary()
+        self.options = dict(options or {})
         self.max_memory_bytes = max_memory_bytes
         self.start_s = start_s
         self.data = self.folder / "data"
@@ -107,6 +118,7 @@ class Valkey:
             "maxmemory": str(self.max_memory_bytes),
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
+            **self.options,
         }
         line = [str(self.binary)]
         for name, value in options.items():

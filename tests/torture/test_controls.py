@@ -1,0 +1,58 @@
+"""F23: the mistakes that lose or double readings, each put in on purpose; the judge of the other tests must see it."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from tests.torture.conftest import Fault, server_folder
+from tests.torture.site import BUS, DATABASE, site
+
+pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(300)]
+
+KILLS = 5
+
+
+def test_no_unique_key(fault: Fault) -> None:
+    with server_folder() as place, site(place, DATABASE, seed=21, judged=False) as made:
+        with made.line.store.begin() as conn:
+            conn.execute(text("DROP INDEX meter_readings_key"))
+        for _ in range(KILLS):
+            made.suffer(made.line.intake.kill)
+        verdict = made.finish()
+    how = f"control: no unique key on the readings, {KILLS} kills of the intake"
+    fault("F23", how, f"{verdict.acknowledged} readings", verdict.lost, verdict.doubled, control=True)
+    assert verdict.doubled > 0
+
+
+def test_a_gateway_that_answers_before_it_writes(fault: Fault) -> None:
+    runner = ("-m", "tests.smc.gateway.hasty_intake")
+    with server_folder() as place, site(place, DATABASE, seed=22, judged=False, intake=runner) as made:
+        for _ in range(KILLS):
+            made.suffer(made.line.intake.kill)
+        verdict = made.finish()
+    how = f"control: an intake that answers before it writes, {KILLS} kills of it"
+    fault("F23", how, f"{verdict.acknowledged} readings", verdict.lost, verdict.doubled, control=True)
+    assert verdict.lost > 0
+
+
+def test_a_worker_that_acknowledges_before_it_commits(fault: Fault) -> None:
+    runner = ("-m", "tests.torture.hasty_store")
+    with server_folder() as place, site(place, BUS, seed=23, judged=False, store=runner) as made:
+        for number in range(KILLS):
+            made.suffer(made.workers[number % 2].kill)
+        verdict = made.finish()
+    how = f"control: store workers that acknowledge before they commit, {KILLS} kills of them"
+    fault("F23", how, f"{verdict.acknowledged} readings", verdict.lost, verdict.doubled, control=True)
+    assert verdict.lost > 0
+
+
+def test_a_bus_without_its_file(fault: Fault) -> None:
+    without = {"options": {"appendonly": "no"}}
+    with server_folder() as place, site(place, BUS, seed=24, judged=False, bus=without) as made:
+        for _ in range(KILLS):
+            made.suffer(made.kill_bus)
+        verdict = made.finish()
+    how = f"control: a bus without its append-only file, {KILLS} kills of it"
+    fault("F23", how, f"{verdict.acknowledged} readings", verdict.lost, verdict.doubled, control=True)
+    assert verdict.lost > 0
