@@ -182,7 +182,8 @@ class PmuLink:
         if known is None or event.changed:
             enrolled = await asyncio.to_thread(self._registry.enrol_pmus, configuration, self._origin.provenance)
             indices = np.array([device.index for device in enrolled], np.int32)
-            last_ns = known.last_ns if known else None  # a gap may span a lost connection
+            # A gap may span a lost connection, and the life of this process: then the store knows its beginning.
+            last_ns = known.last_ns if known else await asyncio.to_thread(self._registry.newest_ns, enrolled)
             self._streams[configuration.idcode] = _Stream(event.layout, indices, last_ns)
             self.counts["configurations"] += 1
             self._context.log.info("c37118.configured", peer=str(self.address), pmus=len(enrolled))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 from model.device import Channel, ChannelKind, Device, DeviceKind, Protocol, Provenance
 from model.time import Clock
 from smc.settings import SmcSettings
-from smc.store import devices
+from smc.store import devices, latest
 from wire.c37118.configuration import Configuration, Pmu
 
 REFRESH_S = 5.0  # how long a change of enrolment may take to be felt here
@@ -60,6 +60,11 @@ class Registry:
             enrolled = devices.enrol(conn, wanted)
         self._keep(enrolled)
         return enrolled
+
+    def newest_ns(self, members: Sequence[Device]) -> int | None:
+        """Stamp of the newest stored row of any of these devices; None if there is none."""
+        with self._engine.connect() as conn:
+            return latest.newest_ns(conn, [device.index for device in members])
 
     def _device(self, conn: Connection, name: str, pmu: Pmu, provenance: Provenance) -> Device:
         known = devices.by_name(conn, name)

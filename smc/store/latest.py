@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from model.block import F64, Block
 from model.device import Provenance
+from model.time import to_ns
 from smc.store.copy import Batch, Column, PgType, copy_batches
 
 PROVENANCES = tuple(Provenance)  # the position is the number in smallint columns
@@ -62,3 +64,12 @@ def latest(conn: Connection) -> dict[int, Latest]:
         device: Latest(device, time, received, PROVENANCES[provenance], quality, np.array(values, np.float64))
         for device, time, received, provenance, quality, values in conn.execute(query)
     }
+
+
+def newest_ns(conn: Connection, devices: Sequence[int]) -> int | None:
+    """Stamp of the newest row of any of these devices, by index; None if none of them ever reported."""
+    found = conn.execute(
+        text("SELECT max(time) FROM latest WHERE device_id = ANY(:devices)"), {"devices": list(devices)}
+    )
+    newest = found.scalar_one()
+    return None if newest is None else to_ns(newest)

@@ -191,6 +191,16 @@ def test_a_lost_connection_is_dialled_again(context: StageContext) -> None:
     assert counters(context)["gaps"] == 1
 
 
+def test_frames_that_a_restart_misses_are_counted(context: StageContext) -> None:
+    start_ns = time.time_ns() // 10**9 * 10**9 - 10**10
+    for run in range(2):  # each with a server of its own, for nobody listens in between
+        with pmu_server() as server, running(with_settings(context, pmus=(f"127.0.0.1:{server.port}/60",))):
+            server.send(b"".join(frames(DataLayout(server.configuration), start_ns + 3 * run * 10**9, 10)))
+            eventually(lambda stored=20 * (run + 1): stored_frames(context) == stored, "ten frames of two PMUs")
+    found = counters(context)
+    assert (found["gaps"], found["frames_missing"]) == (1, 3 * RATE - 10)
+
+
 def test_stamps_far_from_now_are_quarantined_by_name(context: StageContext) -> None:
     with pmu_server() as server:
         context = with_settings(context, pmus=(f"127.0.0.1:{server.port}/60",))
