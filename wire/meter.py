@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from model.block import F64, I64, METER_COLUMNS, NO_SEQUENCE, UNKNOWN_TIME_ERROR_NS, Block, Origin, Schema
 from model.errors import DecodeError
 from model.time import NS_PER_S
-from wire.senml import Record, resolve, seconds
+from wire.senml import Form, encode, resolve_columns, seconds
 
 SEQUENCE = "sequence"
 MAX_SEQUENCE = 2**53  # beyond it JSON numbers are not whole any more
@@ -71,22 +70,31 @@ class MeterPack:
         )
 
 
-def decode_meter_pack(data: bytes, now_ns: int) -> MeterPack:
+def decode_meter_pack(data: bytes, now_ns: int, form: Form = Form.JSON) -> MeterPack:
     """Readings of a pack. Raises DecodeError: not SenML, more than one device, a wrong unit, the same reading twice."""
-    records = resolve(data, now_ns)
-    device = _device_of(records)
+    pack = resolve_columns(data, now_ns, form)
+    device = pack.names[0].rpartition(":")[0] if pack.names else ""
+    start, prefix = len(device) + 1, f"{device}:"
     rows: dict[int, list[float]] = {}
     sequences: dict[int, int] = {}
     ignored = 0
-    for record in records:
-        quantity = record.name.rsplit(":", 1)[1]
-        row = rows.setdefault(record.time_ns, [np.nan] * len(METER_COLUMNS))
+    for name, unit, time_ns, value in zip(pack.names, pack.units, pack.time_ns, pack.values, strict=True):
+        quantity = name[start:]
+        if not device or name[:start] != prefix or ":" in quantity:
+            raise _devices(pack.names)
+        row = rows.get(time_ns)
+        if row is None:
+            row = rows[time_ns] = [np.nan] * len(METER_COLUMNS)
         if quantity in _COLUMN_OF:
-            _put(row, quantity, record)
+            _put(row, quantity, unit, value)
         elif quantity == SEQUENCE:
-            _put_sequence(sequences, record)
+            _put_sequence(sequences, time_ns, value)
         else:
             ignored += 1
+    return _pack(device, rows, sequences, ignored)
+
+
+def _pack(device: str, rows: dict[int, list[float]], sequences: dict[int, int], ignored: int) -> MeterPack:
     times = [time_ns for time_ns, row in rows.items() if any(value == value for value in row)]
     if not times:
         raise DecodeError("quantity", "quantities of a meter pack", "none known", ", ".join(QUANTITIES))
@@ -99,34 +107,32 @@ def decode_meter_pack(data: bytes, now_ns: int) -> MeterPack:
     )
 
 
-def _device_of(records: list[Record]) -> str:
-    devices = {record.name.rpartition(":")[0] for record in records}
-    if len(devices) != 1 or "" in devices:
-        raise DecodeError(
-            "identity", "devices of a meter pack", sorted(devices)[:4], "exactly one, <device>:<quantity>"
-        )
-    return devices.pop()
+def _devices(names: list[str]) -> DecodeError:
+    found = sorted({name.rpartition(":")[0] for name in names})
+    return DecodeError("identity", "devices of a meter pack", found[:4], "exactly one, <device>:<quantity>")
 
 
-def _put(row: list[float], quantity: str, record: Record) -> None:
+def _put(row: list[float], quantity: str, unit: str, value: float | None) -> None:
     column, factors = _COLUMN_OF[quantity]
-    if record.value is None:
+    if value is None:
         raise DecodeError("value", f"value of {quantity}", "no number", "a number")
-    if record.unit not in factors:
-        raise DecodeError("unit", f"unit of {quantity}", repr(record.unit[:20]), " or ".join(factors))
+    factor = factors.get(unit)
+    if factor is None:
+        raise DecodeError("unit", f"unit of {quantity}", repr(unit[:20]), " or ".join(factors))
     if row[column] == row[column]:
         raise DecodeError("duplicate", f"readings of {quantity} at one time", 2, "one")
-    row[column] = record.value * factors[record.unit]
+    row[column] = value * factor
 
 
-def _put_sequence(sequences: dict[int, int], record: Record) -> None:
-    value = record.value
+def _put_sequence(sequences: dict[int, int], time_ns: int, value: float | None) -> None:
     if value is None or not 0 <= value <= MAX_SEQUENCE or value != int(value):
         raise DecodeError("sequence", "sequence of a meter pack", value, f"a whole number, 0..{MAX_SEQUENCE}")
-    sequences[record.time_ns] = int(value)
+    sequences[time_ns] = int(value)
 
 
-def encode_meter_pack(device: str, time_ns: I64, values: F64, sequence: I64 | None = None) -> bytes:
+def encode_meter_pack(
+    device: str, time_ns: I64, values: F64, sequence: I64 | None = None, form: Form = Form.JSON
+) -> bytes:
     """Pack of one device's readings: time_ns (n,), values (n, len(METER_COLUMNS)), NaN is left out, sequence (n,)."""
     start_ns = int(time_ns[0])
     base: dict[str, Any] = {"bn": f"{device}:", "bt": seconds(start_ns)}
@@ -141,4 +147,4 @@ def encode_meter_pack(device: str, time_ns: I64, values: F64, sequence: I64 | No
         ]
         if sequence is not None and sequence[i] != NO_SEQUENCE:
             records.append({"n": SEQUENCE, "u": "count", **later, "v": int(sequence[i])})
-    return msgspec.json.encode([{**base, **records[0]}, *records[1:]])
+    return encode([{**base, **records[0]}, *records[1:]], form)
