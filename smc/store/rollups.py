@@ -1,0 +1,207 @@
+"""Rollups that always equal a full recompute, however late rows come and wherever the roller was killed.
+
+What is due is named in two tables (frontier.py). A portion of work and the deletion of its name are one transaction, so
+that a roller that was killed anywhere loses nothing: the next one finds what is named.
+
+A touched bucket is computed anew from what is finer (levels.py), never merged: duplicates cannot count twice. A late
+row costs a mark of 64 bytes, and reading the rows of its minute, 15 minutes and 96 quarter hours again. Days whose
+rows were dropped (`dropped_days`) are frozen: a late row cannot make them forget what was dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, Engine, text
+
+from model.block import I64, Schema
+from model.time import to_datetime, to_ns
+from smc.store import levels
+from smc.store.frontier import ROLLER, SOURCES, advance, day_start_ns, frontier_ns, mark, outstanding
+from smc.store.levels import Level, Source
+from smc.store.partitions import DAY_NS, days_of
+from smc.store.runs import Runs
+from smc.store.unpack import array
+
+__all__ = ["SOURCES", "TABLES", "Rolled", "mark", "outstanding", "roll_up", "work_once"]
+
+TABLES = tuple(source.table(level) for source in SOURCES.values() for level in Level)
+
+QUARTER_NS = Level.QUARTER.width_ns
+STEPS = 64  # transactions of a round
+PORTION_DEVICES = 2_000
+PORTION_ROWS = 100_000  # read at once: about 50 MB
+FEW_ROWS = 1_000
+
+_TAKE_MARKS = text("""
+WITH oldest AS (
+    SELECT DISTINCT schema, device_id, day
+    FROM (SELECT * FROM rollup_marks ORDER BY mark_id LIMIT :most) AS first_come
+), gone AS (
+    DELETE FROM rollup_marks m USING oldest o
+    WHERE m.schema = o.schema AND m.device_id = o.device_id AND m.day = o.day RETURNING m.*
+)
+SELECT array_send(array_agg(schema)), array_send(array_agg(device_id)), array_send(array_agg(day)),
+       array_send(array_agg(first)), array_send(array_agg(last))
+FROM (SELECT schema, device_id, day, min(first) AS first, max(last) AS last FROM gone
+      GROUP BY schema, day, device_id ORDER BY schema, day, device_id) AS keys
+""")
+_NEXT_RANGE = text(
+    "SELECT range_id, schema, whole_day, start, stop, after_device FROM rollup_ranges ORDER BY range_id LIMIT 1"
+)
+_SHARE_DAYS = text(
+    "SELECT count(pg_advisory_xact_lock_shared(hashtext('day of ' || series), day - DATE 'epoch')) "
+    "FROM unnest(CAST(:series AS text[])) AS series, unnest(CAST(:days AS date[])) AS day"
+)
+_FROZEN = text("SELECT DISTINCT day FROM dropped_days WHERE series = ANY(:series) AND day = ANY(:days)")
+_DEVICES = text(
+    "SELECT array_send(array_agg(device_id)) FROM "
+    "(SELECT device_id FROM latest WHERE device_id > :after ORDER BY device_id LIMIT :most) AS next"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """What a round did. `behind`: there is more to do at once."""
+
+    moved: int
+    portions: int
+    behind: bool
+
+
+def roll_up(engine: Engine, now: datetime, steps: int = STEPS) -> Rolled:
+    """One bounded round: move the frontiers, then compute what is due. Again at any time, also after any kill."""
+    moved = sum(advance(engine, schema, now) for schema in SOURCES)
+    for done in range(steps):
+        if not work_once(engine):
+            return Rolled(moved, done, behind=False)
+    return Rolled(moved, steps, behind=True)
+
+
+def work_once(engine: Engine) -> bool:
+    """A portion of marks and a portion of ranges, a transaction each. False where nothing is due, or another roller is
+    at work."""
+    with engine.begin() as conn:
+        marks = bool(conn.scalar(ROLLER)) and _work_marks(conn)
+    with engine.begin() as conn:
+        ranges = bool(conn.scalar(ROLLER)) and _work_range(conn)
+    return marks or ranges
+
+
+def _work_marks(conn: Connection) -> bool:
+    found = map(array, conn.execute(_TAKE_MARKS, {"most": PORTION_DEVICES}).one())
+    schema, device, day_ns, first_ns, last_ns = (column.astype(np.int64) for column in found)
+    for one, day in sorted(set(zip(schema.tolist(), day_ns.tolist(), strict=True))):
+        chosen = (schema == one) & (day_ns == day)
+        touched = Runs.of(device[chosen], first_ns[chosen], last_ns[chosen] + 1_000)
+        _recompute_day(conn, Schema(one), day, touched)
+    return bool(len(schema))
+
+
+def _recompute_day(conn: Connection, schema: Schema, day_ns: int, touched: Runs) -> None:
+    """All levels of what was touched in one day, as far as the frontier has passed it."""
+    source, passed_ns = SOURCES[schema], frontier_ns(conn, schema)
+    if _frozen_days(conn, source, day_ns):
+        return
+    for level in Level:
+        runs = touched.widened(level.width_ns)
+        end_ns = passed_ns // level.width_ns * level.width_ns
+        runs = Runs.of(runs.device, runs.start_ns, np.minimum(runs.stop_ns, end_ns))
+        if len(runs):
+            _recompute(conn, source, level, runs, source.weigh(conn, runs))
+
+
+def _work_range(conn: Connection) -> bool:
+    found = conn.execute(_NEXT_RANGE).one_or_none()
+    if found is None:
+        return False
+    schema, start_ns, stop_ns = Schema(found.schema), to_ns(found.start), to_ns(found.stop)
+    after: int | None = None
+    if found.whole_day:
+        after = _compute_day(conn, schema, start_ns, found.after_device)
+        start_ns = stop_ns if after is None else start_ns
+    else:
+        start_ns = _compute_stretch(conn, schema, start_ns, stop_ns)
+    if start_ns == stop_ns:
+        conn.execute(text("DELETE FROM rollup_ranges WHERE range_id = :id"), {"id": found.range_id})
+    else:
+        update = text("UPDATE rollup_ranges SET start = :start, after_device = :after WHERE range_id = :id")
+        conn.execute(
+            update, {"start": to_datetime(start_ns), "after": -1 if after is None else after} | {"id": found.range_id}
+        )
+    return True
+
+
+def _compute_stretch(conn: Connection, schema: Schema, start_ns: int, stop_ns: int) -> int:
+    """Minutes and quarter hours of a part of the times that is about a portion; returns how far it reaches."""
+    source, rows = SOURCES[schema], 0
+    frozen = _frozen_days(conn, source, np.arange(start_ns // DAY_NS, -(-stop_ns // DAY_NS)) * DAY_NS)
+    while start_ns < stop_ns and rows < PORTION_ROWS:
+        reached_ns = min(stop_ns, start_ns // QUARTER_NS * QUARTER_NS + QUARTER_NS)
+        is_frozen = start_ns // DAY_NS * DAY_NS in frozen
+        found = 0 if is_frozen else _compute_slice(conn, source, start_ns, reached_ns)
+        start_ns = reached_ns if found else _next_busy(conn, source, reached_ns, stop_ns)
+        rows += found
+    return start_ns
+
+
+def _next_busy(conn: Connection, source: Source, start_ns: int, stop_ns: int) -> int:
+    """Where the next quarter hour with rows begins, if few are left; else the start, a quarter hour or the stop."""
+    if start_ns == stop_ns:
+        return stop_ns
+    query = text(
+        f"SELECT array_send(array_agg(time)) FROM (SELECT time FROM {source.series[0]} "  # noqa: S608 (own names)
+        "WHERE time >= :start AND time < :stop LIMIT :few) AS rows"
+    )
+    bounds = {"start": to_datetime(start_ns), "stop": to_datetime(stop_ns), "few": FEW_ROWS}
+    time_ns = array(conn.scalar(query, bounds))
+    if len(time_ns) == FEW_ROWS:
+        return start_ns
+    return int(time_ns.min()) // QUARTER_NS * QUARTER_NS if len(time_ns) else stop_ns
+
+
+def _compute_slice(conn: Connection, source: Source, start_ns: int, stop_ns: int) -> int:
+    """Minutes inside a quarter hour, and the quarter hour itself where they are its last ones; how many rows."""
+    device, rows = source.busy(conn, (start_ns, stop_ns))
+    _recompute(conn, source, Level.MINUTE, Runs.of(device, start_ns, stop_ns), rows)
+    if stop_ns % QUARTER_NS == 0:
+        if start_ns != stop_ns - QUARTER_NS:
+            device, rows = source.busy(conn, (stop_ns - QUARTER_NS, stop_ns))
+        _recompute(conn, source, Level.QUARTER, Runs.of(device, stop_ns - QUARTER_NS, stop_ns), rows)
+    return int(rows.sum())
+
+
+def _compute_day(conn: Connection, schema: Schema, day_ns: int, after: int) -> int | None:
+    """The day's bucket of the next devices; the last of them, None where there are no more."""
+    source = SOURCES[schema]
+    device = array(conn.scalar(_DEVICES, {"after": after, "most": PORTION_DEVICES})).astype(np.int32)
+    if not len(device) or _frozen_days(conn, source, day_ns):
+        return None
+    runs = Runs.of(device, day_ns, day_ns + DAY_NS)
+    _recompute(conn, source, Level.DAY, runs, source.weigh(conn, runs))
+    return int(device[-1])
+
+
+def _recompute(conn: Connection, source: Source, level: Level, runs: Runs, weights: I64) -> None:
+    """In portions of about PORTION_ROWS. A run with too few rows has nothing stored and gets nothing."""
+    runs, weights = runs.take(weights >= levels.LEAST_ROWS), weights[weights >= levels.LEAST_ROWS]
+    step_ns = max(level.width_ns, QUARTER_NS)
+    length_ns = runs.stop_ns - runs.start_ns
+    heavy = runs.cut(step_ns)
+    share = heavy.stop_ns - heavy.start_ns
+    whole = np.repeat(np.arange(len(runs)), -(-runs.stop_ns // step_ns) - runs.start_ns // step_ns)
+    weight = weights[whole] * share // np.maximum(length_ns[whole], 1)
+    portion = np.cumsum(weight) // PORTION_ROWS
+    for chosen in np.split(np.arange(len(heavy)), np.flatnonzero(np.diff(portion)) + 1):
+        if len(chosen):
+            levels.recompute(conn, source, level, heavy.take(chosen).merged())
+
+
+def _frozen_days(conn: Connection, source: Source, day_ns: npt.ArrayLike) -> set[int]:
+    """Starts of those of the days that have lost rows. The rows of the others stay until the transaction ends."""
+    values = {"series": list(source.series), "days": days_of(np.atleast_1d(np.asarray(day_ns, np.int64)))}
+    conn.execute(_SHARE_DAYS, values)
+    return {day_start_ns(day) for day in conn.scalars(_FROZEN, values)}
