@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 PARTITION_MAKER = """
-CREATE FUNCTION series_partition(series text, day date) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION series_partition(series text, day date) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     part  text := format('%s_%s', series, to_char(day, 'YYYYMMDD'));
     lower timestamptz := day::timestamp AT TIME ZONE 'UTC';
@@ -23,7 +23,8 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('series_partition'), hashtext(series));
-    IF to_regclass(part) IS NOT NULL THEN
+    -- Who made it while we waited is seen in the table itself only: to_regclass may answer from before the wait.
+    IF EXISTS (SELECT FROM pg_class WHERE relname = part AND relnamespace = current_schema()::regnamespace) THEN
         RETURN false;
     END IF;
     -- ATTACH locks the parent weakly (SHARE UPDATE EXCLUSIVE); PARTITION OF would stop all readers and writers.
@@ -54,6 +55,12 @@ def prepare_edition() -> None:
     if usable:
         op.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     op.execute(NO_PARTITIONS if has_timescaledb() else PARTITION_MAKER)
+
+
+def renew_partition_maker() -> None:
+    """Give databases of before the partition maker as it is now; hypertables have none."""
+    if not has_timescaledb():
+        op.execute(PARTITION_MAKER)
 
 
 def remove_edition() -> None:

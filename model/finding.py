@@ -32,6 +32,7 @@ class FindingKind(StrEnum):
     METER_TAMPER = "meter-tamper"  # meter against PMU behind the same terminals
     CLOCK_ATTACK = "clock-attack"  # phasors turn against all neighbours
     EUROPEAN_ADVICE = "european-advice"  # an early alert of the ESMC that concerns us
+    EQUIVOCATION = "equivocation"  # a device said two things about one moment
 
 
 @dataclass(frozen=True, slots=True)

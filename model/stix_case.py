@@ -40,12 +40,14 @@ PHRASES = {
     FindingKind.METER_TAMPER: "meter readings that disagree with phasors behind the same terminals",
     FindingKind.CLOCK_ATTACK: "phasor clocks that drift against all neighbours",
     FindingKind.EUROPEAN_ADVICE: "advice of the pan-European centre",
+    FindingKind.EQUIVOCATION: "devices that contradict themselves",
 }
 RSIT = {
     FindingKind.DATA_QUALITY: ("other", "other"),
     FindingKind.METER_TAMPER: ("information-content-security", "unauthorised-information-modification"),
     FindingKind.CLOCK_ATTACK: ("information-content-security", "unauthorised-information-modification"),
     FindingKind.EUROPEAN_ADVICE: ("other", "other"),
+    FindingKind.EQUIVOCATION: ("information-content-security", "unauthorised-information-modification"),
 }
 CRITICALITY = {Severity.LOW: 20, Severity.MEDIUM: 45, Severity.HIGH: 70, Severity.CRITICAL: 90}
 DETERMINATION = {

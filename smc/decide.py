@@ -31,6 +31,8 @@ REASONS: dict[FindingKind, str] = {
     FindingKind.CLOCK_ATTACK: "Only the angles of one unit turn while its powers hold: its time cannot be trusted, "
     "its magnitudes can. Taking its angles out protects the grid view and reverses fully.",
     FindingKind.EUROPEAN_ADVICE: "Others see this campaign; checking whether it is here costs minutes.",
+    FindingKind.EQUIVOCATION: "A device that says two things about one moment lies at least once, or somebody speaks "
+    "in its name. Finding out who, before its data are used again, costs little and reverses fully.",
 }
 
 

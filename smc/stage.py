@@ -81,7 +81,7 @@ class Heart:
     """Counters of one stage, told to the store every two seconds and to Prometheus at once."""
 
     def __init__(self, context: StageContext, stage: str) -> None:
-        self._context, self._stage = context, stage
+        self._context, self.stage = context, stage
         self._counted: Counter[str] = Counter()
         self._last_s = -BEAT_S
         with context.engine.begin() as conn:
@@ -91,7 +91,7 @@ class Heart:
         """Add to the counters."""
         for what, number in counted.items():
             self._counted[what] += number
-            _HANDLED.labels(self._stage, what).inc(number)
+            _HANDLED.labels(self.stage, what).inc(number)
 
     def beat(self) -> None:
         """Say that the stage lives, at most every two seconds."""
@@ -100,4 +100,4 @@ class Heart:
             return
         self._last_s = now_s
         with self._context.engine.begin() as conn:
-            health.beat(conn, self._stage, dict(self._counted))
+            health.beat(conn, self.stage, dict(self._counted))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.series import renew_partition_maker
 from migrations.shared import append_only
 
 revision = "smc_0003"
@@ -89,6 +90,7 @@ END $$
 
 
 def upgrade() -> None:
+    renew_partition_maker()
     for statement in TABLES:
         op.execute(statement)
     for name, columns in DESK_INDEXES.items():

@@ -12,13 +12,14 @@ from prometheus_client import Gauge
 from sqlalchemy.exc import OperationalError
 
 from smc.context import StageContext
-from smc.gateway.batcher import Batcher
+from smc.gateway import checks
+from smc.gateway.batcher import STAGE, Batcher, direct
 from smc.gateway.c37118_link import PmuLink, parse_address
 from smc.gateway.mqtt_link import MqttLink, parse_broker
 from smc.gateway.registry import REFRESH_S, Registry
+from smc.settings import ACK_BUS
 from smc.store import health
 
-STAGE = "intake"
 BEAT_S = 2.0
 _POLL_S = 0.1
 _SETTLE_S = 0.2  # for acknowledgements that are on their way
@@ -70,6 +71,12 @@ class Intake:
         context.log.info("intake.stopped", **batcher.counts)
 
     def _start(self) -> None:
+        if self._context.settings.ack == ACK_BUS:
+            checks.require_synced(self._context, self._stop)
+            checks.require_order(self._context)
+        else:
+            checks.require_nothing_left(self._context)
+            direct(self._context, self._stop).tell_owed()
         with self._context.engine.begin() as conn:
             health.start(conn, STAGE)
         self.registry.refresh()

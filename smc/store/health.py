@@ -40,6 +40,11 @@ def beat(conn: Connection, stage: str, counters: Mapping[str, float]) -> None:
     conn.execute(query, {"stage": stage, "counters": json.dumps(dict(counters), allow_nan=False)})
 
 
+def end(conn: Connection, stage: str) -> None:
+    """A stage was taken away on purpose: it is not silent, it is gone."""
+    conn.execute(text("DELETE FROM stage_health WHERE stage = :stage"), {"stage": stage})
+
+
 def all_stages(conn: Connection) -> list[StageHealth]:
     """Every stage that ever ran here, by name."""
     query = text(

@@ -1,4 +1,4 @@
-"""One contract for every bus: in memory, on Valkey and on Redis. The promises are in the docstring of smc/bus.py."""
+"""One contract for every bus: in memory, on Valkey and on Redis. The promises are in smc/bus/promises.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from smc.bus import GROUPS, Bus, BusDown, BusFull, Delivery, MemoryBus, RedisBus, publish_when_free
+from smc.bus import GROUPS, OLDEST, Bus, BusDown, BusFull, Delivery, MemoryBus, RedisBus, publish_when_free
 
 MakeBus = Callable[..., Bus]
 
@@ -167,6 +167,70 @@ class Contract:
         for n, own in enumerate(sent):
             assert [body for body in got if body.startswith(b"%d-" % n)] == own, "each publisher's order is kept"
 
+    def test_reading_a_divided_topic_changes_nothing_until_its_owner_discards(self, make_bus: MakeBus) -> None:
+        bus = make_bus()
+        publish_many(bus, [bytes([i]) for i in range(5)], "readings.2.1")
+        seen = bus.read({"readings.2.1": OLDEST}, 3, 0)["readings.2.1"]
+        assert bodies(seen) == [bytes([i]) for i in range(3)]
+        rest = bus.read({"readings.2.1": seen[-1].entry}, 10, 0)["readings.2.1"]
+        assert bodies(rest) == [bytes([3]), bytes([4])]
+        assert bus.length("readings.2.1") == 5
+        next_owner = make_bus().read({"readings.2.1": OLDEST}, 10, 0)["readings.2.1"]
+        assert next_owner == seen + rest, "what the last owner had in hand comes first, in order"
+        bus.discard("readings.2.1", [d.entry for d in seen])
+        assert make_bus().read({"readings.2.1": OLDEST}, 10, 0) == {"readings.2.1": rest}
+        bus.discard("readings.2.1", [d.entry for d in seen + rest])
+        assert bus.read({"readings.2.1": OLDEST}, 10, 0) == {}
+        assert bus.length("readings.2.1") == 0
+
+    def test_many_divided_topics_are_read_at_once_and_none_starves(self, make_bus: MakeBus) -> None:
+        bus = make_bus()
+        publish_many(bus, [b"a%d" % i for i in range(50)], "readings.2.0")
+        publish_many(bus, [b"b0"], "readings.2.1")
+        found = bus.read({"readings.2.0": OLDEST, "readings.2.1": OLDEST, "readings.2.7": OLDEST}, 2, 0)
+        assert {topic: bodies(part) for topic, part in found.items()} == {
+            "readings.2.0": [b"a0", b"a1"],
+            "readings.2.1": [b"b0"],
+        }
+        places = {topic: part[-1].entry for topic, part in found.items()}
+        bus.publish("readings.2.1", b"b1")
+        assert bodies(bus.read(places, 1, 0)["readings.2.1"]) == [b"b1"]
+
+    def test_divided_topics_are_waited_for_together(self, make_bus: MakeBus) -> None:
+        bus = make_bus()
+        late = threading.Timer(0.1, lambda: make_bus().publish("readings.2.1", b"late"))
+        late.start()
+        found = bus.read({"readings.2.0": OLDEST, "readings.2.1": OLDEST}, 1, 10)
+        assert bodies(found["readings.2.1"]) == [b"late"]
+        late.join()
+
+    def test_the_topics_of_a_family_are_found_also_when_they_are_empty(self, make_bus: MakeBus) -> None:
+        bus = make_bus()
+        assert bus.topics("readings") == []
+        assert bus.read({"readings.4.3": OLDEST}, 1, 0) == {}
+        publish_many(bus, [b"1"], "readings.4.1")
+        publish_many(bus, [b"2"], "readings.8.1")
+        publish_many(bus, [b"3"], "readings-of-others.1")
+        publish_many(bus, [b"4"], "blocks")
+        (seen,) = bus.read({"readings.4.1": OLDEST}, 1, 0).values()
+        bus.discard("readings.4.1", [seen[0].entry])
+        assert make_bus().topics("readings") == ["readings.4.1", "readings.8.1"]
+
+    def test_a_divided_topic_fills_up_and_makes_its_sender_wait(self, make_bus: MakeBus) -> None:
+        bus = make_bus(max_messages=2)
+        publish_many(bus, [b"1", b"2"], "readings.1.0")
+        with pytest.raises(BusFull, match="2 unread"):
+            bus.publish("readings.1.0", b"3")
+        bus.publish("readings.1.1", b"another one has room")
+        waiting = threading.Thread(target=lambda: publish_when_free(bus, "readings.1.0", b"3", threading.Event(), 0.01))
+        waiting.start()
+        (found,) = bus.read({"readings.1.0": OLDEST}, 10, 0).values()
+        assert bodies(found) == [b"1", b"2"], "nothing was dropped to make room"
+        bus.discard("readings.1.0", [found[0].entry])
+        waiting.join(timeout=5)
+        (found,) = bus.read({"readings.1.0": OLDEST}, 10, 0).values()
+        assert bodies(found) == [b"2", b"3"]
+
 
 class TestMemoryBus(Contract):
     @pytest.fixture
@@ -230,6 +294,45 @@ class TestRedisBus(Contract):
         finally:
             server.config_set("maxmemory", before)
             bus.close()
+
+    def test_readings_leave_memory_for_the_stages_behind_them(self, bus_url: str) -> None:
+        server = redis.Redis.from_url(bus_url)
+        before = server.config_get("maxmemory")["maxmemory"]
+        bus, body = RedisBus(bus_url, f"test-{uuid4()}", max_bytes=1 << 40), bytes(10_000)
+        try:
+            server.config_set("maxmemory", int(server.info("memory")["used_memory"]) * 4)
+            for partition in range(8):
+                with pytest.raises(BusFull):
+                    publish_many(bus, [body] * 5_000, f"readings.8.{partition}")
+            publish_many(bus, [body] * 5, "blocks")
+        finally:
+            server.config_set("maxmemory", before)
+            bus.close()
+
+    def test_it_tells_when_a_message_is_on_disk(self, bus_url: str) -> None:
+        server, bus = redis.Redis.from_url(bus_url), RedisBus(bus_url, "test")
+        assert bus.synced() == "always"
+        try:
+            server.config_set("appendfsync", "everysec")
+            assert bus.synced() == "everysec"
+            server.config_set("appendfsync", "always")
+            server.config_set("appendonly", "no")
+            assert bus.synced() == "never"
+        finally:
+            server.config_set("appendfsync", "always")
+            server.config_set("appendonly", "yes")
+            bus.close()
+
+    def test_a_server_that_does_not_tell_is_no_error(self, bus_url: str) -> None:
+        server = redis.Redis.from_url(bus_url)
+        server.acl_setuser("small", enabled=True, nopass=True, keys=["*"], categories=["+@all"], commands=["-config"])
+        path = bus_url.removeprefix("unix://")
+        bus = RedisBus(f"unix://small:any@{path}", "test")
+        try:
+            assert bus.synced() == ""
+        finally:
+            bus.close()
+            server.acl_deluser("small")
 
     def test_an_emptied_server_is_told_and_survived(self, bus_url: str) -> None:
         prefix = f"test-{uuid4()}"

@@ -144,7 +144,7 @@ def test_unanswered_messages_come_again_after_a_crash(
         with running(context):
             eventually(subscribed(context), "subscribed")
             with monkeypatch.context() as patched:
-                patched.setattr("smc.gateway.batcher.ingest.store_block", die)
+                patched.setattr("smc.store.commit.ingest.store_block", die)
                 publish(mosquitto, ("smc/DSO-1004/norm-0001/meter", pack("norm-0001", time.time_ns())))
                 time.sleep(1.0)
 

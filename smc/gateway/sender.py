@@ -1,0 +1,32 @@
+"""Acknowledgement point A: readings and refused bytes are handed to the bus, which syncs them before it answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from model.block import Block, encode_block
+from smc import refusal
+from smc.partition import split, topic_of
+from smc.publisher import Publisher
+from smc.refusal import Refused
+
+
+class BusSender:
+    """Cuts blocks by partition and publishes them. A device's rows stay in order: one partition, one sender."""
+
+    def __init__(self, publisher: Publisher, partitions: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self._publisher = publisher
+        self._partitions = partitions
+
+    def commit(self, blocks: Sequence[Block], refused: Sequence[Refused]) -> None:
+        """Returns when the bus has all; waits while it is full or away. Raises Stopped when told to end meanwhile."""
+        for block in blocks:
+            for partition, part in split(block, self._partitions):
+                self._publisher.publish(topic_of(partition, self._partitions), encode_block(part))
+                self.counts["messages_sent"] += 1
+            self.counts[f"rows_{block.schema.name.lower()}"] += len(block)
+        for item in refused:
+            self._publisher.publish(refusal.TOPIC, refusal.encode(item))
+            self.counts["quarantined"] += 1

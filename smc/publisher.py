@@ -1,0 +1,45 @@
+"""Publishing what must not be lost: again until the bus has it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from smc.bus import BusDown, BusFull
+from smc.context import StageContext
+
+AWAY_S = 1.0
+FULL_S = 0.1
+
+
+class Stopped(Exception):
+    """The stage ends before this could be committed or told; nobody was acknowledged."""
+
+
+class Publisher:
+    """Publishes for one stage. `waiting` is called between two tries, e.g. for a heartbeat."""
+
+    def __init__(
+        self, context: StageContext, stop: threading.Event, stage: str, waiting: Callable[[], None] | None = None
+    ) -> None:
+        self._context = context
+        self._stop = stop
+        self._stage = stage
+        self._waiting = waiting
+
+    def publish(self, topic: str, body: bytes) -> None:
+        """Returns when the bus has the message; a lost answer may double it. Raises Stopped when told to end."""
+        while True:
+            try:
+                self._context.bus.publish(topic, body)
+            except BusFull:
+                pause_s = FULL_S
+            except BusDown as error:
+                self._context.log.warning(f"{self._stage}.bus_away", error=str(error)[:200])
+                pause_s = AWAY_S
+            else:
+                return
+            if self._stop.wait(pause_s):
+                raise Stopped
+            if self._waiting is not None:
+                self._waiting()
