@@ -78,7 +78,8 @@ def _lines(heard: Heard, kinds: Counter[str], rejected: Counter[str]) -> Iterato
 def _line(what: Configured | Frame | Publish, heard: Heard) -> Line:
     origin = {"packet_time": _iso(heard.time_ns), "from": heard.flow.sender}
     if isinstance(what, Configured):
-        return {"kind": "cfg2", **origin, **_configuration(what.layout.configuration)}
+        configuration = what.layout.configuration
+        return {"kind": configuration.kind.name.lower(), **origin, **_configuration(configuration)}
     if isinstance(what, Publish):
         return {"kind": "publish", **origin, "topic": what.topic, "qos": what.qos, **_meter(what, heard.time_ns)}
     if what.kind is FrameKind.COMMAND:

@@ -16,7 +16,7 @@ from model.errors import DecodeError
 from tests.wire.material import START_NS, made, stream
 from wire.c37118.configuration import Configuration, Format, Phasor, Pmu, decode_configuration, encode_cfg2
 from wire.c37118.data import DataLayout
-from wire.c37118.fields import time_errors_ns
+from wire.c37118.status import time_errors_ns
 from wire.c37118.frames import Frame, FrameKind, crc, crc_of_many, join_time, parse_frame, split_time
 from wire.c37118.messages import CommandCode, decode_command, decode_header, encode_command, encode_header
 from wire.c37118.session import Batch, Configured, Session

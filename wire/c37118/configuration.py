@@ -1,14 +1,15 @@
-"""CFG-1 and CFG-2: what a stream carries, and how to read its DATA frames."""
+"""What a stream carries and how to read its DATA frames: the nouns, and their form in CFG-1 and CFG-2."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum, IntFlag
 
 from model.block import MAX_COLUMNS
 from model.errors import DecodeError
 from wire.c37118.frames import COUNT_MASK, Frame, FrameKind, build_frame
+from wire.c37118.reader import Reader, clean_name
 
 NAME_BYTES = 16
 BITS_PER_WORD = 16
@@ -30,22 +31,72 @@ class Format(IntFlag):
     FLOAT_FREQUENCY = 8
 
 
+class Component(IntEnum):
+    """Which phasor of a three-phase system; 3 and 7 are reserved."""
+
+    ZERO = 0
+    POSITIVE = 1
+    NEGATIVE = 2
+    PHASE_A = 4
+    PHASE_B = 5
+    PHASE_C = 6
+
+
+class Modification(IntFlag):
+    """What was done to a phasor on its way (PHSCALE, first word)."""
+
+    INTERPOLATED = 1 << 1
+    EXTRAPOLATED = 1 << 2
+    RESELECTED = 1 << 3
+    FIR_FILTERED = 1 << 4
+    NON_FIR_FILTERED = 1 << 5
+    FILTERED_SAME_RATE = 1 << 6
+    MAGNITUDE_CALIBRATED = 1 << 7
+    PHASE_CALIBRATED = 1 << 8
+    ROTATED = 1 << 9
+    PSEUDO_PHASOR = 1 << 10
+    OTHER = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class PhasorScale:
+    """PHSCALE of CFG-3. A phasor X as sent, integer or float, means factor * X * exp(-j turn) in V or A."""
+
+    factor: float = 1.0
+    turn_rad: float = 0.0
+    component: int = Component.POSITIVE
+    modified: Modification = Modification(0)
+    user: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Phasor:
-    """One phasor channel. `factor` scales integer magnitudes (10 uV or 10 uA per bit) and is ignored for floats."""
+    """One phasor channel. `factor` (PHUNIT) scales integer magnitudes, 10 uV or 10 uA per bit, and says nothing about
+    floats; a `scale` (CFG-3) takes its place."""
 
     name: str
     current: bool = False
     factor: int = 0
+    scale: PhasorScale | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnalogScale:
+    """ANSCALE of CFG-3: a value as sent, integer or float, means factor * value + offset."""
+
+    factor: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Analog:
-    """One analog channel: kind 0 point on wave, 1 rms, 2 peak, 65-255 of the user; signed factor, the user's."""
+    """One analog channel: kind 0 point on wave, 1 rms, 2 peak, 65-255 of the user; signed factor (ANUNIT), the user's,
+    of integers. A `scale` (CFG-3) takes its place."""
 
     name: str
     kind: int = 0
     factor: int = 1
+    scale: AnalogScale | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +106,19 @@ class DigitalWord:
     names: tuple[str, ...]
     normal: int = 0
     valid: int = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What only CFG-3 says of a PMU. A place that is not told is None; class "M" (measurement) or "P" (protection)."""
+
+    global_id: bytes = bytes(16)
+    latitude_deg: float | None = None
+    longitude_deg: float | None = None
+    elevation_m: float | None = None
+    service_class: str = "M"
+    window_us: int = 0
+    group_delay_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +133,7 @@ class Pmu:
     digitals: tuple[DigitalWord, ...] = ()
     nominal_hz: int = 50
     changes: int = 0  # CFGCNT
+    details: Details | None = None
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -91,45 +156,10 @@ class Configuration:
         """DATA_RATE is frames per second if positive, else seconds per frame."""
         return float(self.data_rate) if self.data_rate > 0 else -1.0 / self.data_rate if self.data_rate else 0.0
 
-
-class Reader:
-    """Takes fields off a body and refuses to read past its end."""
-
-    def __init__(self, body: bytes, what: str) -> None:
-        self._body = body
-        self._what = what
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        """The next bytes. Raises DecodeError (truncated) when fewer are left."""
-        self.require(size)
-        start, self._at = self._at, self._at + size
-        return self._body[start : self._at]
-
-    def require(self, size: int) -> None:
-        """Check that so many bytes are left, before anything of that size is made."""
-        if size > len(self._body) - self._at:
-            left = len(self._body) - self._at
-            raise DecodeError("truncated", f"rest of {self._what}", left, f">= {size} bytes")
-
-    def fields(self, layout: struct.Struct) -> tuple[int, ...]:
-        """Numbers of one struct."""
-        return layout.unpack(self.take(layout.size))
-
-    def numbers(self, code: str, count: int) -> tuple[int, ...]:
-        """So many big-endian numbers of one struct code."""
-        return struct.unpack(f">{count}{code}", self.take(struct.calcsize(f">{count}{code}")))
-
-    def finish(self) -> None:
-        """Raise DecodeError (size) if something is left over."""
-        if self._at != len(self._body):
-            raise DecodeError("size", f"length of {self._what}", len(self._body), f"{self._at} bytes")
-
-
-def clean_name(raw: bytes) -> str:
-    """Text of a padded name field; what is not printable becomes U+FFFD, so that no control character gets further."""
-    text = raw.rstrip(b" \0").decode("utf-8", "replace").strip()
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    @property
+    def kind(self) -> FrameKind:
+        """Which frame told it: CFG-3 has details of its PMUs; CFG-1 and CFG-2 are one form."""
+        return FrameKind.CFG3 if any(pmu.details is not None for pmu in self.pmus) else FrameKind.CFG2
 
 
 def decode_configuration(frame: Frame) -> Configuration:
@@ -204,7 +234,8 @@ def _signed(factor: int) -> int:
 
 
 def encode_cfg2(configuration: Configuration, time_ns: int = 0, kind: FrameKind = FrameKind.CFG2) -> bytes:
-    """CFG-2 frame (or CFG-1). Names longer than 16 bytes are cut. Raises ValueError if it does not fit a frame."""
+    """CFG-2 frame (or CFG-1). Names longer than 16 bytes are cut. Raises ValueError if it does not fit a frame, or if
+    channels have scales, which only CFG-3 can tell."""
     body = _HEAD.pack(configuration.time_base, len(configuration.pmus))
     body += b"".join(_encode_pmu(pmu) for pmu in configuration.pmus)
     body += _RATE.pack(configuration.data_rate)
@@ -222,6 +253,9 @@ def _encode_pmu(pmu: Pmu) -> bytes:
     names = [phasor.name for phasor in pmu.phasors] + [analog.name for analog in pmu.analogs]
     for word in pmu.digitals:
         names += [*word.names, *[""] * BITS_PER_WORD][:BITS_PER_WORD]
+    scales = [*(phasor.scale for phasor in pmu.phasors), *(analog.scale for analog in pmu.analogs)]
+    if any(scale is not None for scale in scales):
+        raise ValueError(f"scales of PMU {pmu.idcode} fit CFG-3 only")
     parts = [_PMU.pack(_name(pmu.station), pmu.idcode, pmu.form, *pmu.counts)]
     parts += [_name(name) for name in names]
     parts += [struct.pack(">I", phasor.current << 24 | phasor.factor & _FACTOR_MASK) for phasor in pmu.phasors]
@@ -231,5 +265,10 @@ def _encode_pmu(pmu: Pmu) -> bytes:
     return b"".join(parts)
 
 
+def cut_name(name: str, size: int) -> bytes:
+    """UTF-8 of a name in so many bytes at most, never cut within a letter."""
+    return name.encode()[:size].decode("utf-8", "ignore").encode()
+
+
 def _name(name: str) -> bytes:
-    return name.encode()[:NAME_BYTES].ljust(NAME_BYTES)
+    return cut_name(name, NAME_BYTES).ljust(NAME_BYTES)

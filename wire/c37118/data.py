@@ -6,7 +6,10 @@ Neighbouring PMUs of one shape form a run and become one block, frame after fram
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from model.block import (
     F64,
@@ -27,16 +30,19 @@ from wire.c37118.fields import (
     Raw,
     Run,
     find_runs,
+    native,
     pmu_type,
     read_analogs,
     read_frequencies,
     read_phasors,
-    time_errors_ns,
     write_frequency,
     write_phasors,
     write_rest,
 )
 from wire.c37118.frames import COUNT_MASK, MAX_SIZE, SYNC_BYTE, U8, U16, crc_of_many
+from wire.c37118.status import time_errors_ns
+
+_UNNUMBERED = np.int64(NO_SEQUENCE)
 
 
 class DataLayout:
@@ -49,24 +55,32 @@ class DataLayout:
         bodies = [(f"run_{i}", pmu_type(run), (len(run.pmus),)) for i, run in enumerate(self.runs)]
         self._type = np.dtype([*fields, *bodies, ("chk", ">u2")])
         self.size = self._type.itemsize
+        self._meaning = (configuration.time_base, configuration.version, tuple(run.meaning for run in self.runs))
         if self.size > MAX_SIZE:
             raise DecodeError("size", "DATA frame of this configuration", self.size, f"<= {MAX_SIZE} bytes")
 
     def decode(self, frames: bytes, devices: I32, received_ns: I64 | int, origin: Origin) -> list[Block]:
         """Blocks of DATA frames laid end to end, one block per run.
 
-        frames: n frames of `size` bytes each, whose CHK is right; devices: index per PMU of the configuration;
-        received_ns: one for all or one per frame. Frequencies in Hz, ROCOF in Hz/s, magnitudes in V or A, angles in
-        rad, absent values NaN. Raises DecodeError (size, idcode) when a frame is not of this stream.
+        frames: n frames of `size` bytes each, whose CHK is right; devices: index per PMU of the configuration, shape
+        (pmus,), or (n, pmus) where the frames are those of several streams that `decodes_like` this one; received_ns:
+        one for all or one per frame. Frequencies in Hz, ROCOF in Hz/s, magnitudes in V or A, angles in rad, absent
+        values NaN. Arrays may be read-only and of stride 0. Raises DecodeError (size) when a frame is not of this
+        stream.
         """
-        raw = self._view(frames)
+        raw = self._view(frames, one_stream=devices.ndim == 1)
         time_ns = _times(raw, self.configuration.time_base)
         time_quality = (raw["fracsec"] >> 24).astype(np.uint8)
-        received = np.broadcast_to(np.asarray(received_ns, np.int64), time_ns.shape)
+        received = np.asarray(received_ns, np.int64)
         return [
             _block(raw[f"run_{i}"], run, time_ns, time_quality, received, devices, origin)
             for i, run in enumerate(self.runs)
         ]
+
+    def decodes_like(self, other: DataLayout) -> bool:
+        """Whether the frames of both streams may be laid end to end and decoded at once: the same but for IDCODEs,
+        names, counts of changes and whatever else does not touch a number."""
+        return self._meaning == other._meaning
 
     def stats(self, frames: bytes) -> U16:
         """STAT words, shape (frames, pmus): a look before decoding."""
@@ -77,11 +91,13 @@ class DataLayout:
         """Stamps of the frames, shape (n,)."""
         return _times(self._view(frames), self.configuration.time_base)
 
-    def _view(self, frames: bytes) -> Raw:
+    def _view(self, frames: bytes, *, one_stream: bool = True) -> Raw:
         if len(frames) % self.size:
             raise DecodeError("size", "length of DATA frames", len(frames), f"a multiple of {self.size} bytes")
         raw: Raw = np.frombuffer(frames, self._type)
-        wrong = (raw["size"] != self.size) | (raw["idcode"] != self.configuration.idcode)
+        wrong = raw["size"] != self.size
+        if one_stream:
+            wrong |= raw["idcode"] != self.configuration.idcode
         if wrong.any():
             first = raw[wrong.argmax()]
             expected = f"{self.size} bytes, {self.configuration.idcode}"
@@ -99,10 +115,11 @@ class DataLayout:
         *,
         analogs: F64 | None = None,
         digitals: U16 | None = None,
-        time_quality: int = 0,
+        time_quality: int | U8 = 0,
     ) -> list[bytes]:
         """DATA frames. Shapes: time (n,), stat, frequency and ROCOF (n, pmus), phasors (n, pmus, channels) complex rms
-        in V or A, analogs and digitals (n, pmus, channels). PMUs with fewer channels use the first ones; NaN: absent.
+        in V or A, analogs and digitals (n, pmus, channels), time quality one byte for all or (n,). PMUs with fewer
+        channels use the first ones; NaN: absent.
         """
         base = self.configuration.time_base
         raw: Raw = np.zeros(len(time_ns), self._type)
@@ -113,7 +130,7 @@ class DataLayout:
         raw["size"] = self.size
         raw["idcode"] = self.configuration.idcode
         raw["soc"] = soc + carry
-        raw["fracsec"] = np.where(carry, 0, count) | time_quality << 24
+        raw["fracsec"] = np.where(carry, 0, count) | np.asarray(time_quality, np.int64) << 24
         for i, run in enumerate(self.runs):
             chosen = slice(run.first, run.first + len(run.pmus))
             target = raw[f"run_{i}"]
@@ -144,26 +161,42 @@ def _block(raw: Raw, run: Run, time_ns: I64, time_quality: U8, received_ns: I64,
     phasors, analogs, digitals = run.counts
     columns = phasor_columns(phasors, analogs, digitals)
     values = np.empty((frames, pmus, len(columns)))
-    stat = raw["stat"].astype(np.uint16)
-    message_quality = time_quality.astype(np.uint32) << np.uint32(Quality.TIME_QUALITY_SHIFT)
-    quality = stat.astype(np.uint32) | message_quality[:, None]
-    with np.errstate(invalid="ignore", over="ignore"):
-        values[..., :2] = read_frequencies(raw["frequency"], run)
-        magnitude, angle_rad = read_phasors(raw["phasors"], run)
-        values[..., 2 : 2 + 2 * phasors : 2] = magnitude
-        values[..., 3 : 3 + 2 * phasors : 2] = angle_rad
-        values[..., 2 + 2 * phasors : 2 + 2 * phasors + analogs] = read_analogs(raw["analogs"], run)
-        values[..., 2 + 2 * phasors + analogs :] = raw["digitals"]
-        values[~np.isfinite(values)] = np.nan
+    stat = native(raw["stat"])
+    quality = stat | time_quality.astype(np.uint32)[:, None] << np.uint32(Quality.TIME_QUALITY_SHIFT)
+    _fill(values, raw, run)
+    rows = frames * pmus
+    mine = devices[..., run.first : run.first + pmus]
     return Block(
         schema=Schema.PHASOR,
         columns=columns,
         origin=origin,
-        device=np.tile(devices[run.first : run.first + pmus], frames).astype(np.int32),
-        time_ns=np.repeat(time_ns, pmus),
-        received_ns=np.repeat(received_ns, pmus),
-        time_error_ns=time_errors_ns(stat, time_quality[:, None]).ravel(),
-        sequence=np.full(frames * pmus, NO_SEQUENCE, np.int64),
-        quality=quality.ravel(),
-        values=values.reshape(frames * pmus, len(columns)),
+        device=np.broadcast_to(mine, (frames, pmus)).astype(np.int32).reshape(rows),
+        time_ns=_per_row(time_ns, pmus),
+        received_ns=_per_row(received_ns, pmus) if received_ns.ndim else np.broadcast_to(received_ns, rows),
+        time_error_ns=time_errors_ns(stat, time_quality[:, None]).reshape(rows),
+        sequence=np.broadcast_to(_UNNUMBERED, rows),
+        quality=quality.reshape(rows),
+        values=values.reshape(rows, len(columns)),
     )
+
+
+def _fill(values: F64, raw: Raw, run: Run) -> None:
+    """Numbers of a run into its columns, shape (frames, pmus, columns). What is not finite is no measurement."""
+    phasors, analogs, digitals = run.counts
+    first_analog, first_digital = 2 + 2 * phasors, 2 + 2 * phasors + analogs
+    with np.errstate(invalid="ignore", over="ignore"):
+        read_frequencies(raw["frequency"], run, values[..., :2])
+        if phasors:
+            pairs = values[..., 2:first_analog].reshape(*values.shape[:2], phasors, 2)
+            read_phasors(raw["phasors"], run, pairs)
+        if analogs:
+            read_analogs(raw["analogs"], run, values[..., first_analog:first_digital])
+        if digitals:
+            values[..., first_digital:] = native(raw["digitals"])
+    finite = np.isfinite(values)
+    if not finite.all():
+        np.copyto(values, np.nan, where=~finite)
+
+
+def _per_row(per_frame: npt.NDArray[Any], pmus: int) -> npt.NDArray[Any]:
+    return per_frame if pmus == 1 else np.repeat(per_frame, pmus)

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.errors import DecodeError
-from wire.c37118.configuration import decode_configuration
+from wire.c37118.configuration import Configuration, decode_configuration
+from wire.c37118.configuration3 import Fragments, decode_cfg3
 from wire.c37118.data import DataLayout
-from wire.c37118.fields import STAT_CONFIGURATION_CHANGE
 from wire.c37118.frames import Frame, FrameKind
+from wire.c37118.status import STAT_CONFIGURATION_CHANGE
 from wire.c37118.stream import Reject, Stream
+
+MAX_STREAMS = 256  # of one sender, each with its configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A CFG-2 came; `changed` unless it is the one we knew."""
+    """A CFG-2 or a whole CFG-3 came; `changed` unless it is the one we knew."""
 
     layout: DataLayout
     changed: bool
@@ -38,7 +41,8 @@ Event = Batch | Configured | Frame | Reject
 
 
 class Session:
-    """Decodes one direction of a connection. Frames that are neither DATA nor CFG-2 come out as they are.
+    """Decodes one direction of a connection. DATA, CFG-2 and the last frame of a CFG-3 become events of their own, all
+    other frames come out as they are. Both configurations say how to read DATA: the one that came last holds.
 
     `layouts` (by the stream's IDCODE) may be shared between connections, where a configuration comes over TCP and the
     data over UDP.
@@ -47,6 +51,7 @@ class Session:
     def __init__(self, layouts: dict[int, DataLayout] | None = None) -> None:
         self.layouts: dict[int, DataLayout] = {} if layouts is None else layouts
         self.stream = Stream()
+        self._fragments = Fragments()
 
     def feed(self, data: bytes) -> list[Event]:
         """Events in the order of the bytes, except that rejected bytes come last."""
@@ -77,21 +82,22 @@ class Session:
         return events
 
     def _other(self, frame: Frame) -> Event:
-        if frame.kind is FrameKind.CFG3:
-            error = DecodeError("cfg3", f"configuration of stream {frame.idcode}", "CFG-3", "CFG-2, which we ask for")
-            return Reject(error, frame.data)
-        return self._configured(frame) if frame.kind is FrameKind.CFG2 else frame
-
-    def _configured(self, frame: Frame) -> Configured | Reject:
         try:
-            configuration = decode_configuration(frame)
-            known = self.layouts.get(frame.idcode)
-            if known is not None and known.configuration == configuration:
-                return Configured(known, changed=False)
-            layout = DataLayout(configuration)
+            if frame.kind is FrameKind.CFG2:
+                return self._configured(decode_configuration(frame))
+            if frame.kind is FrameKind.CFG3 and (whole := self._fragments.add(frame)):
+                return self._configured(decode_cfg3(whole))
         except DecodeError as error:
             return Reject(error, frame.data)
-        self.layouts[frame.idcode] = layout
+        return frame
+
+    def _configured(self, configuration: Configuration) -> Configured:
+        known = self.layouts.get(configuration.idcode)
+        if known is not None and known.configuration == configuration:
+            return Configured(known, changed=False)
+        if known is None and len(self.layouts) >= MAX_STREAMS:
+            raise DecodeError("streams", "streams of one sender", len(self.layouts) + 1, f"<= {MAX_STREAMS}")
+        layout = self.layouts[configuration.idcode] = DataLayout(configuration)
         return Configured(layout, changed=True)
 
     def _batches(self, run: list[Frame]) -> list[Event]:
@@ -102,7 +108,7 @@ class Session:
         layout = self.layouts.get(idcode)
         if layout is None:
             unknown = DecodeError(
-                "configuration", f"configuration of stream {idcode}", "missing", "a CFG-2 before DATA"
+                "configuration", f"configuration of stream {idcode}", "missing", "a CFG-2 or CFG-3 before DATA"
             )
             return [Reject(unknown, frame.data) for frame in run]
         fitting = b"".join(frame.data for frame in run if len(frame.data) == layout.size)
