@@ -13,7 +13,7 @@ from tests.commands.running import ROOT, app
 
 COMMANDS = (
     *("demo", "migrate", "smc", "esmc", "norm", "replay", "decode", "score", "user", "audit", "backup", "restore"),
-    *("export", "evidence", "doctor"),
+    *("export", "evidence", "doctor", "hold"),
 )
 CENTRE = {"SMC_SITE": "DSO-0001", "SMC_COUNTRY": "DE", "SMC_AREA": "DE-BY", "REDIS_URL": "unix:///nowhere.sock"}
 DATA = Path(os.environ.get("SMC_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -41,6 +41,8 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         (["smc", "detect"], {**CENTRE, "DATABASE_URL": "postgresql:///x", "SMC_FLUSH_S": "soon"}, "soon"),
         (["smc", "triage"], {**CENTRE, "DATABASE_URL": "mysql:///x"}, "mysql"),
         (["smc", "triage"], {**CENTRE, "DATABASE_URL": "postgresql://a@127.0.0.1:9/x"}, "127.0.0.1:9"),
+        (["smc", "keep"], {**CENTRE, "DATABASE_URL": "postgresql:///x", "SMC_KEEP_READINGS_DAYS": "61"}, "62 days"),
+        (["hold", "list"], {}, "DATABASE_URL"),
         (["esmc", "correlate"], {"DATABASE_URL": "postgresql:///x"}, "ESMC_TAXII_CA_FILE"),
         (["migrate", "smc"], {}, "DATABASE_URL"),
         (["decode", "nowhere.pcap"], {}, "nowhere.pcap"),
