@@ -92,11 +92,12 @@ def _string(data: bytes, at: int, size: int, major: int) -> tuple[str | bytes, i
 
 def _fraction(data: bytes, at: int, tag: int, depth: int) -> tuple[float, int]:
     """Tag 4: [exponent, mantissa] of a decimal number."""
-    pair, end = _value(data, at, depth) if tag == _DECIMAL_FRACTION and depth <= MAX_DEPTH else (None, at)
-    whole = isinstance(pair, list) and len(pair) == 2 and all(type(part) is int for part in pair)
-    if not whole or abs(pair[0]) > _MAX_EXPONENT:
-        raise DecodeError("cbor", f"tag of CBOR at offset {at}", tag, f"4, exponent within +-{_MAX_EXPONENT}")
-    exponent, mantissa = pair
+    pair, end = _value(data, at, depth) if tag == _DECIMAL_FRACTION and depth <= MAX_DEPTH else ([], at)
+    match pair:
+        case [int(exponent), int(mantissa)] if abs(exponent) <= _MAX_EXPONENT:
+            pass
+        case _:
+            raise DecodeError("cbor", f"tag of CBOR at offset {at}", tag, f"4, exponent within +-{_MAX_EXPONENT}")
     return (float(mantissa * 10**exponent) if exponent >= 0 else mantissa / 10**-exponent), end
 
 

@@ -6,7 +6,10 @@ RFC 8428 and secondary units of RFC 8798 are brought to those of the columns.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,8 @@ _FREQUENCY = {"Hz": 1.0}
 _FACTORS = (_ENERGY, _ENERGY, _POWER, _REACTIVE, *[_VOLTAGE] * 3, *[_CURRENT] * 3, _FREQUENCY)
 QUANTITIES = tuple(column.rsplit("_", 1)[0] for column in METER_COLUMNS)
 _COLUMN_OF = {name: (i, factors) for i, (name, factors) in enumerate(zip(QUANTITIES, _FACTORS, strict=True))}
+_EMPTY = [math.nan] * len(METER_COLUMNS)
+_MAX_REMEMBERED = 32  # records of one time
 _UNIT_OF = tuple(next(iter(factors)) for factors in _FACTORS)
 
 
@@ -74,37 +79,36 @@ def decode_meter_pack(data: bytes, now_ns: int, form: Form = Form.JSON) -> Meter
     """Readings of a pack. Raises DecodeError: not SenML, more than one device, a wrong unit, the same reading twice."""
     pack = resolve_columns(data, now_ns, form)
     device = pack.names[0].rpartition(":")[0] if pack.names else ""
-    start, prefix = len(device) + 1, f"{device}:"
-    rows: dict[int, list[float]] = {}
-    sequences: dict[int, int] = {}
+    prefix = f"{device}:"
+    if not device or not all(map(str.startswith, pack.names, repeat(prefix))):
+        raise _devices(pack.names)
+    quantities = [name[len(prefix) :] for name in pack.names]
+    times: list[int] = []
+    rows: list[list[float]] = []
+    sequences: list[int] = []
     ignored = 0
-    for name, unit, time_ns, value in zip(pack.names, pack.units, pack.time_ns, pack.values, strict=True):
-        quantity = name[start:]
-        if not device or name[:start] != prefix or ":" in quantity:
-            raise _devices(pack.names)
-        row = rows.get(time_ns)
-        if row is None:
-            row = rows[time_ns] = [np.nan] * len(METER_COLUMNS)
-        if quantity in _COLUMN_OF:
-            _put(row, quantity, unit, value)
-        elif quantity == SEQUENCE:
-            _put_sequence(sequences, time_ns, value)
-        else:
-            ignored += 1
-    return _pack(device, rows, sequences, ignored)
-
-
-def _pack(device: str, rows: dict[int, list[float]], sequences: dict[int, int], ignored: int) -> MeterPack:
-    times = [time_ns for time_ns, row in rows.items() if any(value == value for value in row)]
+    for start, end in _groups(pack.time_ns):
+        plan = _plan(quantities[start:end], pack.units[start:end])
+        row, sequence = _row(plan, pack.values[start:end])
+        ignored += plan.ignored
+        if plan.columns:
+            times.append(pack.time_ns[start])
+            rows.append(row)
+            sequences.append(sequence)
     if not times:
         raise DecodeError("quantity", "quantities of a meter pack", "none known", ", ".join(QUANTITIES))
-    return MeterPack(
-        device,
-        np.array(times, np.int64),
-        np.array([sequences.get(time_ns, NO_SEQUENCE) for time_ns in times], np.int64),
-        np.array([rows[time_ns] for time_ns in times], np.float64),
-        ignored,
-    )
+    values = np.array(rows, np.float64)
+    if np.isinf(values).any():
+        raise DecodeError("value", "values of a meter pack in the units of the columns", "infinite", "finite numbers")
+    return MeterPack(device, np.array(times, np.int64), np.array(sequences, np.int64), values, ignored)
+
+
+def _groups(time_ns: list[int]) -> list[tuple[int, int]]:
+    """Ranges of records of one time; the times are in order."""
+    if time_ns[0] == time_ns[-1]:
+        return [(0, len(time_ns))]
+    starts = [0, *(i for i in range(1, len(time_ns)) if time_ns[i] != time_ns[i - 1])]
+    return list(zip(starts, [*starts[1:], len(time_ns)], strict=True))
 
 
 def _devices(names: list[str]) -> DecodeError:
@@ -112,22 +116,53 @@ def _devices(names: list[str]) -> DecodeError:
     return DecodeError("identity", "devices of a meter pack", found[:4], "exactly one, <device>:<quantity>")
 
 
-def _put(row: list[float], quantity: str, unit: str, value: float | None) -> None:
-    column, factors = _COLUMN_OF[quantity]
-    if value is None:
-        raise DecodeError("value", f"value of {quantity}", "no number", "a number")
-    factor = factors.get(unit)
-    if factor is None:
-        raise DecodeError("unit", f"unit of {quantity}", repr(unit[:20]), " or ".join(factors))
-    if row[column] == row[column]:
-        raise DecodeError("duplicate", f"readings of {quantity} at one time", 2, "one")
-    row[column] = value * factor
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where the records of one time go: (record, column, factor), the record of the sequence (-1: none)."""
+
+    columns: tuple[tuple[int, int, float], ...]
+    sequence: int
+    ignored: int
 
 
-def _put_sequence(sequences: dict[int, int], time_ns: int, value: float | None) -> None:
-    if value is None or not 0 <= value <= MAX_SEQUENCE or value != int(value):
-        raise DecodeError("sequence", "sequence of a meter pack", value, f"a whole number, 0..{MAX_SEQUENCE}")
-    sequences[time_ns] = int(value)
+def _plan(quantities: list[str], units: list[str]) -> _Plan:
+    """Plan of records with these quantities and units; of usual packs it is remembered."""
+    key = tuple(quantities), tuple(units)
+    return _remembered(*key) if len(quantities) <= _MAX_REMEMBERED else _make_plan(*key)
+
+
+def _make_plan(quantities: tuple[str, ...], units: tuple[str, ...]) -> _Plan:
+    targets: dict[str, tuple[int, int, float]] = {}
+    sequence, ignored = -1, 0
+    for i, (quantity, unit) in enumerate(zip(quantities, units, strict=True)):
+        if quantity in targets:
+            raise DecodeError("duplicate", f"readings of {quantity} at one time", 2, "one")
+        if quantity in _COLUMN_OF:
+            targets[quantity] = (i, *column_of(quantity, unit))
+        elif quantity == SEQUENCE:
+            sequence = i
+        elif ":" in quantity:
+            raise DecodeError("identity", "devices of a meter pack", repr(quantity[:40]), "one, <device>:<quantity>")
+        else:
+            ignored += 1
+    return _Plan(tuple(targets.values()), sequence, ignored)
+
+
+_remembered = lru_cache(maxsize=1_024)(_make_plan)
+
+
+def _row(plan: _Plan, values: list[float | None]) -> tuple[list[float], int]:
+    """Values in the order of METER_COLUMNS, and the sequence."""
+    row = _EMPTY.copy()
+    for record, column, factor in plan.columns:
+        value = values[record]
+        if value is None:
+            raise DecodeError("value", f"value of {QUANTITIES[column]}", "no number", "a number")
+        row[column] = value * factor
+    sequence = values[plan.sequence] if plan.sequence >= 0 else NO_SEQUENCE
+    if plan.sequence >= 0 and (sequence is None or not 0 <= sequence <= MAX_SEQUENCE or sequence != int(sequence)):
+        raise DecodeError("sequence", "sequence of a meter pack", sequence, f"a whole number, 0..{MAX_SEQUENCE}")
+    return row, int(sequence or 0)
 
 
 def encode_meter_pack(

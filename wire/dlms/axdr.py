@@ -72,6 +72,7 @@ _READ = {tag: (layout.unpack_from, layout.size) for tag, layout in _FIXED.items(
 _NULL: Node = (0, None)
 _ARRAY, _STRUCTURE, _BITS, _OCTETS, _STRING, _UTF8, _COMPACT = 1, 2, 4, 9, 10, 12, 19
 _CONTAINERS = (_ARRAY, _STRUCTURE)
+_LONG = 0x80  # lengths from here on tell how many bytes they have
 _NUMBERS = frozenset({5, 6, 15, 16, 17, 18, 20, 21, 22, 23, 24})
 
 
@@ -103,13 +104,17 @@ class _Reader:
     def _many(self, at: int, count: int, depth: int) -> tuple[list[Node], int]:
         """So many tagged nodes one after the other."""
         self._take(count, depth)
-        data, nodes = self._data, []
+        data, read = self._data, _READ
+        nodes: list[Node] = []
         for _ in range(count):
             tag = data[at]
-            fixed = _READ.get(tag)
+            fixed = read.get(tag)
             if fixed is not None:
                 nodes.append((tag, fixed[0](data, at + 1)[0]))
                 at += 1 + fixed[1]
+            elif tag == _STRUCTURE and data[at + 1] < _LONG:  # the usual case, without the steps of the general one
+                parts, at = self._many(at + 2, data[at + 1], depth + 1)
+                nodes.append((tag, parts))
             else:
                 node, at = self._open(tag, at + 1, depth)
                 nodes.append(node)
@@ -128,6 +133,10 @@ class _Reader:
         return self._text(tag, at)
 
     def _text(self, tag: int, at: int) -> tuple[Node, int]:
+        if tag == _OCTETS and self._data[at] < _LONG:
+            end = at + 1 + self._data[at]
+            if end <= len(self._data):
+                return (tag, self._data[at + 1 : end]), end
         if tag == 0:
             return _NULL, at
         if tag not in (_OCTETS, _STRING, _UTF8, _BITS):
@@ -140,7 +149,7 @@ class _Reader:
 
     def _length(self, at: int) -> tuple[int, int]:
         first = self._data[at]
-        if first < 0x80:
+        if first < _LONG:
             return first, at + 1
         size = first & 0x7F
         if size not in (1, 2) or at + 1 + size > len(self._data):
@@ -242,8 +251,9 @@ def encode(node: Node) -> bytes:
     if tag in _CONTAINERS:
         return bytes([tag]) + encode_length(len(value)) + b"".join(encode(part) for part in value)
     if tag == _COMPACT:
+        description: bytes = value[0]
         contents = b"".join(_bare(part) for part in value[1])
-        return bytes([tag]) + value[0] + encode_length(len(contents)) + contents
+        return bytes([tag]) + description + encode_length(len(contents)) + contents
     return bytes([tag]) + _bare(node)
 
 

@@ -31,8 +31,9 @@ IDENTITIES = (  # the first that is there names the meter
 _ELECTRICITY = 1
 _LATEST = 255
 _SCALED = (int(Tag.INT8), int(Tag.ENUM))
-_CONTAINERS = (Tag.ARRAY, Tag.STRUCTURE)
-_TIMES = (Tag.OCTETS, Tag.DATE_TIME)
+_STRUCTURE, _OCTETS, _COMPACT = int(Tag.STRUCTURE), int(Tag.OCTETS), int(Tag.COMPACT)
+_CONTAINERS = (int(Tag.ARRAY), _STRUCTURE)
+_TIMES = (_OCTETS, int(Tag.DATE_TIME))
 
 
 class Unit(IntEnum):
@@ -101,7 +102,7 @@ def registers(body: Node) -> Iterator[Register]:
     stack = [body]
     while stack:
         tag, value = stack.pop()
-        nodes = value if tag in _CONTAINERS else value[1] if tag == Tag.COMPACT else []
+        nodes = value if tag in _CONTAINERS else value[1] if tag == _COMPACT else []
         at, inner = 0, []
         while at < len(nodes):
             if _is_code(nodes[at]) and at + 1 < len(nodes):
@@ -115,14 +116,15 @@ def registers(body: Node) -> Iterator[Register]:
 
 
 def _is_code(node: Node) -> bool:
-    return node[0] == Tag.OCTETS and len(node[1]) == OBIS_BYTES
+    return node[0] == _OCTETS and len(node[1]) == OBIS_BYTES
 
 
 def _scale(node: Node) -> tuple[int, int] | None:
     """(scaler, unit) of a node that is such a structure."""
-    if node[0] != Tag.STRUCTURE or tuple(part[0] for part in node[1]) != _SCALED:
+    if node[0] != _STRUCTURE or len(node[1]) != 2:
         return None
-    return node[1][0][1], node[1][1][1]
+    (first, scaler), (second, unit) = node[1]
+    return (scaler, unit) if (first, second) == _SCALED else None
 
 
 def target_of(code: bytes) -> Target | None:
@@ -181,7 +183,9 @@ def readings(notification: Notification, profile: Profile, now_ns: int) -> Meter
 
 
 def one_row(device: str, clock: bytes, row: list[float], ignored: int, profile: Profile, now_ns: int) -> MeterPack:
-    """Pack of one reading; an empty clock means now."""
+    """Pack of one reading; an empty clock means now. Raises DecodeError (time, value)."""
+    if any(map(math.isinf, row)):
+        raise DecodeError("value", "values of a push", "infinite", "finite numbers")
     time_ns = decode_time_ns(clock, profile.clock) if clock else now_ns
     return MeterPack(
         device,
