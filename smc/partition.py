@@ -33,12 +33,14 @@ def split(block: Block, partitions: int) -> list[tuple[int, Block]]:
     """The rows of each partition that has some, in the order they had."""
     if not len(block):
         return []
-    of_row = partition_of(block.device, partitions)
+    of_row = partition_of(block.device, partitions).astype(np.uint16)  # numpy sorts these by counting
     if (of_row == of_row[0]).all():
         return [(int(of_row[0]), block)]
     order = np.argsort(of_row, kind="stable")
-    edges = np.flatnonzero(np.diff(of_row[order])) + 1
-    return [(int(of_row[rows[0]]), block.take(rows)) for rows in np.split(order, edges)]
+    grouped, of_row = block.take(order), of_row[order]
+    starts = np.flatnonzero(np.diff(of_row, prepend=of_row[0] + 1))
+    ends = np.append(starts[1:], len(block))
+    return [(int(of_row[start]), grouped.take(slice(start, end))) for start, end in zip(starts, ends, strict=True)]
 
 
 def merge(blocks: Sequence[Block]) -> list[Block]:

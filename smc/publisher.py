@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from smc.bus import BusDown, BusFull
+from smc.bus import BusDown
 from smc.context import StageContext
 
 AWAY_S = 1.0
@@ -29,15 +29,18 @@ class Publisher:
 
     def publish(self, topic: str, body: bytes) -> None:
         """Returns when the bus has the message; a lost answer may double it. Raises Stopped when told to end."""
+        self.publish_all({topic: body})
+
+    def publish_all(self, messages: Mapping[str, bytes]) -> None:
+        """The same for one message to each of several topics."""
+        left: Mapping[str, bytes] = messages
         while True:
             try:
-                self._context.bus.publish(topic, body)
-            except BusFull:
-                pause_s = FULL_S
+                left, pause_s = self._context.bus.publish_all(left), FULL_S
             except BusDown as error:
                 self._context.log.warning(f"{self._stage}.bus_away", error=str(error)[:200])
                 pause_s = AWAY_S
-            else:
+            if not left:
                 return
             if self._stop.wait(pause_s):
                 raise Stopped

@@ -13,6 +13,7 @@ from smc.bus.promises import (
     MAX_WAIT_S,
     NEVER,
     OLDEST,
+    BusFull,
     Delivery,
     Sessions,
     family_of,
@@ -61,6 +62,15 @@ class MemoryBus:
             state.messages[state.published] = bytes(body)
             self._changed.notify_all()
             return str(state.published)
+
+    def publish_all(self, messages: Mapping[str, bytes]) -> dict[str, bytes]:
+        left = {}
+        for topic, body in messages.items():
+            try:
+                self.publish(topic, body)
+            except BusFull:
+                left[topic] = body
+        return left
 
     def receive(self, topic: str, group: str, consumer: str, count: int, wait_s: float) -> list[Delivery]:
         with self._changed:

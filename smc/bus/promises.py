@@ -75,6 +75,12 @@ class Bus(Protocol):
     def publish(self, topic: str, body: bytes) -> str:
         """Append a message and return its entry id. Raises BusFull, BusDown."""
 
+    def publish_all(self, messages: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Append one message to each topic, all in one go; returns those for which there was no room.
+
+        Raises BusDown: each of them may or may not have arrived.
+        """
+
     def receive(self, topic: str, group: str, consumer: str, count: int, wait_s: float) -> list[Delivery]:
         """Up to `count` messages, own unacknowledged first; none after `wait_s` (at most 20 s). Raises BusDown."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis import Redis, exceptions
@@ -49,11 +49,18 @@ class RedisBus:
 
     def publish(self, topic: str, body: bytes) -> str:
         with _translated():
-            for group in GROUPS.get(topic, ()):
-                self._ensure_group(topic, group)
-            require_room(topic, int(self._redis.xlen(self._key(topic))), body, self._max_messages, self._max_bytes)
-            self._require_memory(topic)
+            self._ensure_groups(topic)
+            self._require_room(topic, body, int(self._redis.xlen(self._key(topic))), self._redis.info("memory"))
             return _text(self._redis.xadd(self._key(topic), {BODY: body}))
+
+    def publish_all(self, messages: Mapping[str, bytes]) -> dict[str, bytes]:
+        with _translated():
+            room = self._with_room(messages)
+            answers = self._in_one_go(
+                lambda pipe: [pipe.xadd(self._key(topic), {BODY: messages[topic]}) for topic in room]
+            )
+            taken = {topic for topic, answer in zip(room, answers, strict=True) if _is_taken(answer)}
+        return {topic: body for topic, body in messages.items() if topic not in taken}
 
     def receive(self, topic: str, group: str, consumer: str, count: int, wait_s: float) -> list[Delivery]:
         session = (topic, group, consumer)
@@ -120,14 +127,36 @@ class RedisBus:
     def _key(self, topic: str) -> str:
         return f"{self._prefix}:{topic}"
 
-    def _require_memory(self, topic: str) -> None:
+    def _with_room(self, messages: Mapping[str, bytes]) -> list[str]:
+        """The topics of these messages that have room for them."""
+        asked = self._in_one_go(lambda pipe: [pipe.info("memory"), *(pipe.xlen(self._key(t)) for t in messages)])
+        memory, *lengths = (_raised(answer) for answer in asked)
+        room = []
+        for (topic, body), length in zip(messages.items(), lengths, strict=True):
+            with suppress(BusFull), _translated():
+                self._require_room(topic, body, int(length), memory)
+                self._ensure_groups(topic)
+                room.append(topic)
+        return room
+
+    def _in_one_go(self, ask: Callable[[Any], object]) -> list[Any]:
+        """Commands in one round trip, each for itself: outside MULTI. Answers or errors in their order."""
+        pipe = self._redis.pipeline(transaction=False)
+        ask(pipe)
+        return list(pipe.execute(raise_on_error=False))
+
+    def _require_room(self, topic: str, body: bytes, length: int, memory: Mapping[str, Any]) -> None:
+        require_room(topic, length, body, self._max_messages, self._max_bytes)
         share = MEMORY_SHARES.get(family_of(topic))
         if share is None:
             return
-        memory = self._redis.info("memory")
         used, limit = int(memory["used_memory"]), share * int(memory["maxmemory"])
         if 0 < limit <= used:  # maxmemory 0: no limit
             raise BusFull(f"topic {topic} may fill memory up to {limit:.0f} bytes, used are {used}")
+
+    def _ensure_groups(self, topic: str) -> None:
+        for group in GROUPS.get(topic, ()):
+            self._ensure_group(topic, group)
 
     def _ensure_group(self, topic: str, group: str) -> None:
         """XGROUP CREATE is refused at maxmemory even for a group that exists, so look first."""
@@ -178,6 +207,17 @@ def _block_ms(wait_s: float) -> int | None:
 
 def _deliveries(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Delivery]:
     return [Delivery(_text(entry), fields[BODY]) for entry, fields in entries if fields]
+
+
+def _is_taken(answer: object) -> bool:
+    return not isinstance(answer, exceptions.OutOfMemoryError) and bool(_raised(answer))
+
+
+def _raised(answer: Any) -> Any:
+    """The answer of one command of several; an error is raised."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _parts(entry: str) -> tuple[int, int]:

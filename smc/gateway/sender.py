@@ -23,9 +23,9 @@ class BusSender:
     def commit(self, blocks: Sequence[Block], refused: Sequence[Refused]) -> None:
         """Returns when the bus has all; waits while it is full or away. Raises Stopped when told to end meanwhile."""
         for block in blocks:
-            for partition, part in split(block, self._partitions):
-                self._publisher.publish(topic_of(partition, self._partitions), encode_block(part))
-                self.counts["messages_sent"] += 1
+            parts = split(block, self._partitions)
+            self._publisher.publish_all({topic_of(p, self._partitions): encode_block(part) for p, part in parts})
+            self.counts["messages_sent"] += len(parts)
             self.counts[f"rows_{block.schema.name.lower()}"] += len(block)
         for item in refused:
             self._publisher.publish(refusal.TOPIC, refusal.encode(item))

@@ -48,8 +48,7 @@ def fair_share(topics: int, workers: Sequence[int], me: int) -> int:
 class Ownership:
     """One worker's connection, slot and topics. A context manager: at its end the session ends, and so do its locks.
 
-    Entering raises OperationalError while the database is away; everything later raises OwnershipLost instead, and
-    then this object is done for.
+    Entering raises OperationalError while the database is away. After OwnershipLost this object is done for.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -75,13 +74,19 @@ class Ownership:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A transaction that can commit only while this worker owns what it owns. Raises OwnershipLost."""
+        """A transaction that can commit only while this worker owns what it owns.
+
+        Raises OwnershipLost if the connection broke; an OperationalError that it outlived (a deadlock, a full disk) as
+        it is: the locks are still held.
+        """
         if self._conn is None:
             raise OwnershipLost("not connected")
         try:
             with self._conn.begin():
                 yield self._conn
         except OperationalError as error:
+            if not (error.connection_invalidated or self._conn.invalidated):
+                raise
             self._end()  # SQLAlchemy would connect anew by itself, without our locks
             raise OwnershipLost(str(error.orig)[:200]) from error
 

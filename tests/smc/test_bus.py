@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -120,6 +121,20 @@ class Contract:
             bus.publish("blocks", bytes(1_000))
         with pytest.raises(BusFull, match="1000 bytes"):
             bus.publish("blocks", bytes(1_000))
+
+    def test_many_topics_in_one_go_leave_out_only_what_has_no_room(self, make_bus: MakeBus) -> None:
+        bus = make_bus(max_messages=2)
+        publish_many(bus, [b"1", b"2"], "readings.3.1")
+        messages = {f"readings.3.{partition}": b"%d" % partition for partition in range(3)}
+        assert bus.publish_all(messages) == {"readings.3.1": b"1"}
+        assert bus.publish_all({"readings.3.0": b"again", "blocks": b"b"}) == {}
+        found = bus.read(dict.fromkeys(messages, OLDEST), 10, 0)
+        assert {topic: bodies(part) for topic, part in found.items()} == {
+            "readings.3.0": [b"0", b"again"],
+            "readings.3.1": [b"1", b"2"],
+            "readings.3.2": [b"2"],
+        }
+        assert bodies(bus.receive("blocks", "detect", "detect-1", 10, 0)) == [b"b"]
 
     def test_a_patient_publisher_waits_for_room_and_gives_up_only_when_stopped(self, make_bus: MakeBus) -> None:
         bus, stop = make_bus(max_messages=1), threading.Event()
@@ -269,6 +284,10 @@ class TestRedisBus(Contract):
                 publish_many(bus, [body] * 200)
             full = bus.length("blocks")
             assert 1 <= full < 200
+            server.config_set("maxmemory", 1 << 20)  # also where the check before it saw room
+            with patch.object(RedisBus, "_require_room"):
+                assert bus.publish_all({"incidents": body}) == {"incidents": body}
+            server.config_set("maxmemory", used + 3_000_000)
             found = []
             while part := bus.receive("blocks", "detect", "detect-1", 10, 0):
                 found += part
@@ -304,6 +323,7 @@ class TestRedisBus(Contract):
             for partition in range(8):
                 with pytest.raises(BusFull):
                     publish_many(bus, [body] * 5_000, f"readings.8.{partition}")
+            assert bus.publish_all({"readings.8.9": body, "blocks": body}) == {"readings.8.9": body}
             publish_many(bus, [body] * 5, "blocks")
         finally:
             server.config_set("maxmemory", before)

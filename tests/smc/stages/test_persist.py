@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -242,10 +242,8 @@ def test_a_crash_between_commit_and_publication_is_told_later(context: StageCont
         pass
 
     class Mortal(RedisBus):
-        def publish(self, topic: str, body: bytes) -> str:
-            if topic == "blocks":
-                raise Crash
-            return super().publish(topic, body)
+        def publish_all(self, messages: Mapping[str, bytes]) -> dict[str, bytes]:
+            raise Crash
 
     numbered.send(3)
     dying = replace(context, bus=Mortal(context.settings.redis_url, SITE))
