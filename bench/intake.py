@@ -1,16 +1,24 @@
-"""What the intake decodes per second, against the same work in plain Python: one frame, one field at a time."""
+"""What the intake decodes per second, against plain Python, the bare array library, and another decoder."""
 
 from __future__ import annotations
 
 import json
-import math
-import struct
 import time
-from binascii import crc_hqx
 from collections.abc import Callable
+from importlib import import_module
 
 import numpy as np
 
+from bench.phasor_peers import (
+    NOMINAL_HZ,
+    PHASORS,
+    PHUNIT,
+    TIME_BASE,
+    bare_polar,
+    bare_rectangular,
+    plain_python,
+    pyc37_decoder,
+)
 from bench.table import Row, row
 from model.block import Block, Origin
 from model.device import Provenance
@@ -24,32 +32,66 @@ from wire.senml import resolve
 AREA = "intake"
 START_NS = 1_700_000_000_000_000_000
 FRAMES = 10_000
-PHASORS = 6
 SECONDS = 0.6  # of one measurement
 ROUNDS = 3  # the best counts: others share the machine
 _ORIGIN = Origin("bench", "", Provenance.SIMULATED)
 _ALL_FLOAT = Format.FLOAT_PHASORS | Format.FLOAT_FREQUENCY | Format.FLOAT_ANALOGS
-_HEAD = struct.Struct(">HHHII")
+_PYC37 = "pyc37 with its values"
 
 
 def run() -> list[Row]:
     """Frames per second to finished blocks, packs per second to resolved records."""
     rows = []
-    for name, form in (("float rectangular", _ALL_FLOAT), ("integer polar", Format.POLAR)):
+    for name, form, bare in (
+        ("float rectangular", _ALL_FLOAT, bare_rectangular),
+        ("integer polar", Format.POLAR, bare_polar),
+    ):
         layout = DataLayout(_stream(Format(form)))
         data = _frames(layout)
-        peer = _rate(lambda d=data, y=layout: _plain(d, y), FRAMES)  # type: ignore[misc]
+        peer = _rate(lambda d=data, y=layout: plain_python(d, y.configuration), FRAMES)  # type: ignore[misc]
         for batch, goal in ((1_000, ">= 4.5"), (FRAMES, ">= 7.7")):
-            part = data[: batch * layout.size]
-            ours = _rate(lambda d=part, y=layout: _ours(d, y), batch)  # type: ignore[misc]
-            title = f"C37.118 {name} {layout.size} B, bytes to block, batch {batch}"
+            ours = _our_rate(layout, data, batch)
+            limit = _rate(lambda d=data[: batch * layout.size], f=bare: f(d, _ORIGIN), batch)  # type: ignore[misc]
+            title = _title(name, layout, batch)
             rows.append(row(AREA, title, ours, "frames/s", "struct and crc_hqx, same values", peer, goal))
-    return [*rows, _splitter(), *_packs()]
+            rows.append(row(AREA, title, ours, "frames/s", "bare numpy, same block", limit, ">= 0.5"))
+    return [*rows, *_against_pyc37(), _splitter(), *_packs()]
+
+
+def _against_pyc37() -> list[Row]:
+    """The other decoder in Python. Where it is not installed, or does not load, the rows fail by saying so."""
+    rows = []
+    forms = (("float rectangular, integer FREQ,", Format.FLOAT_PHASORS), ("integer polar", Format.POLAR))
+    for name, form in forms:
+        layout = DataLayout(_stream(Format(form)))
+        data = _frames(layout)
+        try:
+            decode = pyc37_decoder(import_module("pyc37.frame"), layout.configuration)
+        except ImportError as error:
+            rows.append(
+                row(AREA, _title(name, layout, FRAMES), 0.0, "frames/s", f"pyc37 not installed: {error}", 1.0, ">= 100")
+            )
+            continue
+        few = [data[at : at + layout.size] for at in range(0, 500 * layout.size, layout.size)]
+        theirs = _rate(lambda f=few, d=decode: d(f), len(few))  # type: ignore[misc]
+        for batch in (200, 1_000, FRAMES):
+            ours = _our_rate(layout, data, batch)
+            rows.append(row(AREA, _title(name, layout, batch), ours, "frames/s", _PYC37, theirs, ">= 100"))
+    return rows
+
+
+def _title(name: str, layout: DataLayout, batch: int) -> str:
+    return f"C37.118 {name} {layout.size} B, bytes to block with CRC, batch {batch:,}"
+
+
+def _our_rate(layout: DataLayout, data: bytes, batch: int) -> float:
+    part = data[: batch * layout.size]
+    return _rate(lambda: _ours(part, layout), batch)
 
 
 def _stream(form: Format) -> Configuration:
-    phasors = tuple(Phasor(f"V{i}", False, 1_000) for i in range(PHASORS))
-    return Configuration(60, 1_000_000, (Pmu("bench", 61, form, phasors),), 50)
+    phasors = tuple(Phasor(f"V{i}", False, PHUNIT) for i in range(PHASORS))
+    return Configuration(60, TIME_BASE, (Pmu("bench", 61, form, phasors, nominal_hz=NOMINAL_HZ),), 50)
 
 
 def _frames(layout: DataLayout) -> bytes:
@@ -66,30 +108,6 @@ def _ours(data: bytes, layout: DataLayout) -> list[Block]:
     if crc_of_many(np.frombuffer(data, np.uint8).reshape(-1, layout.size)).any():
         raise ValueError("wrong CHK in the benchmark's own frames")
     return layout.decode(data, np.zeros(1, np.int32), START_NS, _ORIGIN)
-
-
-def _plain(data: bytes, layout: DataLayout) -> list[tuple[object, ...]]:
-    """The same values by struct, frame by frame: the floor that any Python decoder without numpy stands on."""
-    pmu = layout.configuration.pmus[0]
-    polar = bool(pmu.form & Format.POLAR)
-    body = struct.Struct(f">H{'Hh' * PHASORS if polar else 'f' * (2 * PHASORS)}{'hh' if polar else 'ff'}")
-    found: list[tuple[object, ...]] = []
-    for at in range(0, len(data), layout.size):
-        frame = data[at : at + layout.size]
-        if crc_hqx(frame, 0xFFFF):
-            raise ValueError("wrong CHK in the benchmark's own frames")
-        _, _, _, soc, fracsec = _HEAD.unpack_from(frame)
-        stat, *fields = body.unpack_from(frame, _HEAD.size)
-        pairs = zip(fields[0:-2:2], fields[1:-2:2], strict=True)
-        if polar:
-            phasors = [(m * 0.01, a * 1e-4) for m, a in pairs]
-            frequency, rocof = 50 + fields[-2] * 1e-3, fields[-1] * 0.01
-        else:
-            phasors = [(math.hypot(r, i), math.atan2(i, r)) for r, i in pairs]
-            frequency, rocof = fields[-2:]
-        time_ns = soc * 1_000_000_000 + (fracsec & 0xFFFFFF) * 1_000
-        found.append((time_ns, stat | fracsec >> 24 << 16, frequency, rocof, phasors))
-    return found
 
 
 def _splitter() -> Row:

@@ -6,10 +6,7 @@ Neighbouring PMUs of one shape form a run and become one block, frame after fram
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from model.block import (
     F64,
@@ -20,7 +17,6 @@ from model.block import (
     Origin,
     Quality,
     Schema,
-    phasor_columns,
 )
 from model.errors import DecodeError
 from model.time import NS_PER_S
@@ -42,7 +38,7 @@ from wire.c37118.fields import (
 from wire.c37118.frames import COUNT_MASK, MAX_SIZE, SYNC_BYTE, U8, U16, crc_of_many
 from wire.c37118.status import time_errors_ns
 
-_UNNUMBERED = np.int64(NO_SEQUENCE)
+_CHUNK_VALUES = 16_384  # whose temporary arrays stay in the cache, and in memory that was used before
 
 
 class DataLayout:
@@ -158,25 +154,27 @@ def _times(raw: Raw, time_base: int) -> I64:
 
 def _block(raw: Raw, run: Run, time_ns: I64, time_quality: U8, received_ns: I64, devices: I32, origin: Origin) -> Block:
     frames, pmus = len(time_ns), len(run.pmus)
-    phasors, analogs, digitals = run.counts
-    columns = phasor_columns(phasors, analogs, digitals)
-    values = np.empty((frames, pmus, len(columns)))
+    rows = frames * pmus
+    values = np.empty((frames, pmus, len(run.columns)))
+    step = max(1, _CHUNK_VALUES // (pmus * len(run.columns)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for start in range(0, frames, step):
+            _fill(values[start : start + step], raw[start : start + step], run)
     stat = native(raw["stat"])
     quality = stat | time_quality.astype(np.uint32)[:, None] << np.uint32(Quality.TIME_QUALITY_SHIFT)
-    _fill(values, raw, run)
-    rows = frames * pmus
-    mine = devices[..., run.first : run.first + pmus]
+    device = np.empty((frames, pmus), np.int32)
+    device[...] = devices[..., run.first : run.first + pmus]
     return Block(
         schema=Schema.PHASOR,
-        columns=columns,
+        columns=run.columns,
         origin=origin,
-        device=np.broadcast_to(mine, (frames, pmus)).astype(np.int32).reshape(rows),
+        device=device.reshape(rows),
         time_ns=_per_row(time_ns, pmus),
-        received_ns=_per_row(received_ns, pmus) if received_ns.ndim else np.broadcast_to(received_ns, rows),
+        received_ns=_per_row(received_ns, pmus) if received_ns.ndim else _folded(int(received_ns), rows),
         time_error_ns=time_errors_ns(stat, time_quality[:, None]).reshape(rows),
-        sequence=np.broadcast_to(_UNNUMBERED, rows),
+        sequence=_folded(NO_SEQUENCE, rows),
         quality=quality.reshape(rows),
-        values=values.reshape(rows, len(columns)),
+        values=values.reshape(rows, len(run.columns)),
     )
 
 
@@ -184,19 +182,25 @@ def _fill(values: F64, raw: Raw, run: Run) -> None:
     """Numbers of a run into its columns, shape (frames, pmus, columns). What is not finite is no measurement."""
     phasors, analogs, digitals = run.counts
     first_analog, first_digital = 2 + 2 * phasors, 2 + 2 * phasors + analogs
-    with np.errstate(invalid="ignore", over="ignore"):
-        read_frequencies(raw["frequency"], run, values[..., :2])
-        if phasors:
-            pairs = values[..., 2:first_analog].reshape(*values.shape[:2], phasors, 2)
-            read_phasors(raw["phasors"], run, pairs)
-        if analogs:
-            read_analogs(raw["analogs"], run, values[..., first_analog:first_digital])
-        if digitals:
-            values[..., first_digital:] = native(raw["digitals"])
+    read_frequencies(raw["frequency"], run, values[..., :2])
+    if phasors:
+        pairs = values[..., 2:first_analog].reshape(*values.shape[:2], phasors, 2)
+        read_phasors(raw["phasors"], run, pairs)
+    if analogs:
+        read_analogs(raw["analogs"], run, values[..., first_analog:first_digital])
+    if digitals:
+        values[..., first_digital:] = native(raw["digitals"])
     finite = np.isfinite(values)
     if not finite.all():
         np.copyto(values, np.nan, where=~finite)
 
 
-def _per_row(per_frame: npt.NDArray[Any], pmus: int) -> npt.NDArray[Any]:
+def _per_row(per_frame: I64, pmus: int) -> I64:
     return per_frame if pmus == 1 else np.repeat(per_frame, pmus)
+
+
+def _folded(value: int, rows: int) -> I64:
+    """One value for all rows, kept once (stride 0) and read-only."""
+    array: I64 = np.ndarray(rows, np.int64, np.array([value], np.int64), strides=(0,))
+    array.flags.writeable = False
+    return array

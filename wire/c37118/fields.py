@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.block import F64
+from model.block import F64, phasor_columns
 from wire.c37118.configuration import PHASOR_UNIT, Analog, Format, Phasor, Pmu
 from wire.c37118.frames import U16
 
@@ -31,6 +31,7 @@ class Run:
         self.pmus = pmus
         self.form: Format = pmus[0].form
         self.counts: tuple[int, int, int] = pmus[0].counts
+        self.columns = phasor_columns(*self.counts)
         self.polar = bool(self.form & Format.POLAR)
         self.float_phasors = bool(self.form & Format.FLOAT_PHASORS)
         self.float_analogs = bool(self.form & Format.FLOAT_ANALOGS)

@@ -89,7 +89,8 @@ def crc_of_many(frames: U8) -> U16:
         words = _fold(words)
         while (rows := len(words)) > 1:
             half = rows // 2
-            words[rows - half :] ^= _moved(rows - half).take(words[:half])
+            target = words[rows - half :]
+            np.bitwise_xor(target, _moved(rows - half).take(words[:half]), out=target)
             words = words[half:]
         result[start : start + len(chunk)] = _moved(1).take(words[0])
     return result.byteswap(inplace=True)
@@ -104,8 +105,10 @@ def _fold(words: U16) -> U16:
     first, last = 0, len(words) - _FOLDED_WORDS
     while first < last:
         step = min(_FOLD_TAPS[0], last - first)
+        group = words[first : first + step]
         for tap in _FOLD_TAPS:
-            words[first + tap : first + tap + step] ^= words[first : first + step]
+            target = words[first + tap : first + tap + step]
+            np.bitwise_xor(target, group, out=target)
         first += step
     return words[first:]
 
