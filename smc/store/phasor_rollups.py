@@ -7,7 +7,7 @@ would say anything about the grid. What tells is the difference of two units' an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,7 +48,7 @@ _NEXT = (
     "SELECT c.channel FROM phasors c WHERE c.device_id = k.device {after} "
     "AND c.time >= :lowest AND c.time < :highest ORDER BY c.channel LIMIT 1"
 )
-_ALL_CHANNELS = f"""
+ALL_CHANNELS = f"""
     WITH RECURSIVE leap (channel) AS (
         ({_NEXT.format(after="")})
         UNION ALL
@@ -66,9 +66,9 @@ _MAGNITUDES = (
 
 @dataclass(frozen=True, slots=True)
 class Phasors:
-    """The PMUs' frames; with `channel` only this channel's magnitude beside frequency and ROCOF, as third column."""
+    """The PMUs' frames: frequency and ROCOF, then the magnitudes of `channels` as further columns (None: of all)."""
 
-    channel: int | None = None
+    channels: tuple[int, ...] | None = None
     schema: ClassVar[Schema] = Schema.PHASOR
     series: ClassVar[tuple[str, ...]] = ("phasor_seconds", "phasors")
 
@@ -93,23 +93,22 @@ class Phasors:
             whole_numbers(matrices[0]),
             *(m.astype(np.float64) for m in matrices[1:]),
         ).take(order)
+        if self.channels == ():
+            return replace(scalar, columns=np.full(len(scalar), 2))
         elements_of = [f"f.{what}" for what in STATISTICS]
         arrays = ", ".join(f"magnitude_{what}" for what in STATISTICS)
         parts = ", ".join((*STATISTICS, "channel"))
         unnested = f"{RUNS} {lateral} CROSS JOIN LATERAL unnest({arrays}) WITH ORDINALITY AS f ({parts})"
-        if self.channel is not None:
-            unnested += f" WHERE f.channel = {self.channel + 1:d}"
+        if self.channels is not None:
+            unnested += f" WHERE f.channel - 1 = ANY (ARRAY[{self._chosen()}]::bigint[])"
         sent = fetch(conn, ["device_id", "time", "f.channel", *elements_of], unnested, runs)
         return self._with_channels(scalar, sent)
 
     def _with_channels(self, scalar: Aggregates, sent: list[npt.NDArray[Any]]) -> Aggregates:
         """Rows per bucket and channel (numbered from 1) as further columns."""
         device, time_ns, channel, *values = sent
-        if self.channel is None:
-            column = whole_numbers(channel) - 1
-            width = int(scalar.columns.max(initial=2)) - 2
-        else:
-            column, width = np.zeros(len(channel), np.int64), 1
+        column = self._columns(whole_numbers(channel) - 1)
+        width = int(scalar.columns.max(initial=2)) - 2 if self.channels is None else len(self.channels)
         bucket = _position(scalar.device, scalar.time_ns, device, time_ns)
         made = {}
         for what, found in zip(STATISTICS, values, strict=True):
@@ -117,7 +116,7 @@ class Phasors:
             more = np.full((width, len(scalar)), 0 if what in ("n", "sum", "square") else np.nan, known.dtype)
             more[column, bucket] = found
             made[what] = np.vstack([known, more])
-        columns = scalar.columns if self.channel is None else np.full(len(scalar), 3)
+        columns = scalar.columns if self.channels is None else np.full(len(scalar), 2 + width)
         return Aggregates(scalar.device, scalar.time_ns, scalar.received_ns, scalar.rows, columns, **made)
 
     def rows(self, conn: Connection, runs: Runs) -> Aggregates:
@@ -147,21 +146,33 @@ class Phasors:
         """Magnitudes of shape (channels, frames) and how many channels each part has. `parts`: their run, time and
         first frame."""
         run_of_part, time_of_part, starts = parts
-        has = _ALL_CHANNELS if self.channel is None else f"SELECT {self.channel:d}"
+        if self.channels == ():
+            return np.zeros((0, total)), np.zeros(len(starts), np.int64)
+        has = ALL_CHANNELS if self.channels is None else f"SELECT unnest(ARRAY[{self._chosen()}]::integer[])"
         query = text(_MAGNITUDES.format(runs=RUNS, channels=has, inside=inside("p")))
         bounds = runs.bound()
         bounds["lowest"] = bounds["lowest"].replace(hour=0, minute=0, second=0, microsecond=0)
         *found, sent = conn.execute(query, bounds).one()
         run, channel, time_ns, lengths = (whole_numbers(array(f)) for f in found)
         part = _position(run_of_part, whole_numbers(time_of_part), run - 1, time_ns)
-        column = channel if self.channel is None else np.zeros_like(channel)
-        width = int(column.max(initial=-1)) + 1 if self.channel is None else 1
+        column = self._columns(channel)
+        width = int(column.max(initial=-1)) + 1 if self.channels is None else len(self.channels)
         channels = np.zeros(len(starts), np.int64)
         np.maximum.at(channels, part, column + 1)
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         magnitudes = np.full((width, total), np.nan)
         magnitudes[np.repeat(column, lengths), np.repeat(starts[part], lengths) + within] = elements(sent, lengths)
-        return magnitudes, channels if self.channel is None else np.ones_like(channels)
+        return magnitudes, channels if self.channels is None else np.full_like(channels, width)
+
+    def _chosen(self) -> str:
+        return ", ".join(f"{channel:d}" for channel in self.channels or ())
+
+    def _columns(self, channel: I64) -> I64:
+        """In which column after frequency and ROCOF a channel stands."""
+        if self.channels is None:
+            return channel
+        place = np.argsort(self.channels)
+        return place[np.searchsorted(np.sort(self.channels), channel)]
 
     def weigh(self, conn: Connection, runs: Runs) -> I64:
         n = whole_numbers(array(conn.execute(_ANY, runs.bound()).scalar_one()))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, Engine, text
 
-from model.block import I64, Schema
+from model.block import I32, I64, Schema
 from model.time import to_datetime, to_ns
 from smc.store import levels
 from smc.store.frontier import ROLLER, SOURCES, advance, day_start_ns, frontier_ns, mark, outstanding
@@ -34,7 +34,6 @@ QUARTER_NS = Level.QUARTER.width_ns
 STEPS = 64  # transactions of a round
 PORTION_DEVICES = 2_000
 PORTION_ROWS = 100_000  # read at once: about 50 MB
-FEW_ROWS = 1_000
 
 _TAKE_MARKS = text("""
 WITH oldest AS (
@@ -136,42 +135,36 @@ def _work_range(conn: Connection) -> bool:
 
 
 def _compute_stretch(conn: Connection, schema: Schema, start_ns: int, stop_ns: int) -> int:
-    """Minutes and quarter hours of a part of the times that is about a portion; returns how far it reaches."""
-    source, rows = SOURCES[schema], 0
+    """Minutes and quarter hours of a part of the times that is about a portion; returns how far it reaches.
+
+    Slices end at quarter hours. They grow while few rows are found, so that an empty day is a few questions.
+    """
+    source, rows, length_ns = SOURCES[schema], 0, QUARTER_NS
     frozen = _frozen_days(conn, source, np.arange(start_ns // DAY_NS, -(-stop_ns // DAY_NS)) * DAY_NS)
     while start_ns < stop_ns and rows < PORTION_ROWS:
-        reached_ns = min(stop_ns, start_ns // QUARTER_NS * QUARTER_NS + QUARTER_NS)
-        is_frozen = start_ns // DAY_NS * DAY_NS in frozen
-        found = 0 if is_frozen else _compute_slice(conn, source, start_ns, reached_ns)
-        start_ns = reached_ns if found else _next_busy(conn, source, reached_ns, stop_ns)
-        rows += found
+        day_ns, quarter_ns = (start_ns // width_ns * width_ns for width_ns in (DAY_NS, QUARTER_NS))
+        reached_ns = min(stop_ns, quarter_ns + length_ns, day_ns + DAY_NS)
+        found = 0
+        if day_ns not in frozen:
+            device, counts = source.busy(conn, (start_ns, reached_ns))
+            found = int(counts.sum())
+            if found > PORTION_ROWS and length_ns > QUARTER_NS:  # it has grown into a busy time
+                length_ns = QUARTER_NS
+                continue
+            _compute_slice(conn, source, start_ns, reached_ns, device, counts)
+        start_ns, rows = reached_ns, rows + found
+        length_ns = length_ns if found > PORTION_ROWS // 16 else 2 * length_ns
     return start_ns
 
 
-def _next_busy(conn: Connection, source: Source, start_ns: int, stop_ns: int) -> int:
-    """Where the next quarter hour with rows begins, if few are left; else the start, a quarter hour or the stop."""
-    if start_ns == stop_ns:
-        return stop_ns
-    query = text(
-        f"SELECT array_send(array_agg(time)) FROM (SELECT time FROM {source.series[0]} "  # noqa: S608 (own names)
-        "WHERE time >= :start AND time < :stop LIMIT :few) AS rows"
-    )
-    bounds = {"start": to_datetime(start_ns), "stop": to_datetime(stop_ns), "few": FEW_ROWS}
-    time_ns = array(conn.scalar(query, bounds))
-    if len(time_ns) == FEW_ROWS:
-        return start_ns
-    return int(time_ns.min()) // QUARTER_NS * QUARTER_NS if len(time_ns) else stop_ns
-
-
-def _compute_slice(conn: Connection, source: Source, start_ns: int, stop_ns: int) -> int:
-    """Minutes inside a quarter hour, and the quarter hour itself where they are its last ones; how many rows."""
-    device, rows = source.busy(conn, (start_ns, stop_ns))
-    _recompute(conn, source, Level.MINUTE, Runs.of(device, start_ns, stop_ns), rows)
-    if stop_ns % QUARTER_NS == 0:
-        if start_ns != stop_ns - QUARTER_NS:
-            device, rows = source.busy(conn, (stop_ns - QUARTER_NS, stop_ns))
-        _recompute(conn, source, Level.QUARTER, Runs.of(device, stop_ns - QUARTER_NS, stop_ns), rows)
-    return int(rows.sum())
+def _compute_slice(conn: Connection, source: Source, start_ns: int, stop_ns: int, device: I32, counts: I64) -> None:
+    """Minutes of some devices, and the quarter hours that the slice completes."""
+    _recompute(conn, source, Level.MINUTE, Runs.of(device, start_ns, stop_ns), counts)
+    first_ns, last_ns = (edge_ns // QUARTER_NS * QUARTER_NS for edge_ns in (start_ns, stop_ns))
+    if first_ns < last_ns:
+        if (first_ns, last_ns) != (start_ns, stop_ns):
+            device, counts = source.busy(conn, (first_ns, last_ns))
+        _recompute(conn, source, Level.QUARTER, Runs.of(device, first_ns, last_ns), counts)
 
 
 def _compute_day(conn: Connection, schema: Schema, day_ns: int, after: int) -> int | None:

@@ -12,13 +12,31 @@ import numpy.typing as npt
 from sqlalchemy import Connection, text
 
 from model.block import F64, I64, METER_COLUMNS
-from model.time import to_ns
+from model.time import NS_PER_US, to_ns
+from smc.store.aggregates import Aggregates, coarser, concatenate
 from smc.store.latest import Latest, latest
+from smc.store.levels import Level, Source, pieces
+from smc.store.meter_rollups import Meters
+from smc.store.phasor_rollups import ALL_CHANNELS, SIGNALS, Phasors
+from smc.store.runs import Runs
 from smc.store.unpack import CHANNEL_COLUMNS, PART_COLUMNS, Frames, array, assemble
 
-__all__ = ["Counts", "Latest", "Series", "counts", "latest", "meter_series", "phasor_series", "phasors", "readings"]
+__all__ = [
+    "Counts",
+    "Latest",
+    "Series",
+    "counts",
+    "latest",
+    "meter_envelope",
+    "meter_series",
+    "phasor_envelope",
+    "phasor_series",
+    "phasors",
+    "readings",
+]
 
 PART_SPAN = timedelta(seconds=1)  # a part holds frames of one UTC second
+LONGEST_ANGLES = timedelta(hours=1)
 _META: dict[str, tuple[str, type[np.generic]]] = {
     "time_ns": ("time", np.int64),
     "received_ns": ("received", np.int64),
@@ -37,6 +55,11 @@ SELECT {PART_COLUMNS} FROM (
     WHERE {_WINDOW} AND time + offset_ns[frames] / 1000 * INTERVAL '1 microsecond' >= :first
 ) AS s WHERE before - frames < :limit ORDER BY time
 """  # noqa: S608 (own names)
+_CHANNELS = text(
+    f"SELECT {CHANNEL_COLUMNS} FROM (SELECT CAST(:device AS integer) AS device) AS k "  # noqa: S608 (own names)
+    f"CROSS JOIN LATERAL ({ALL_CHANNELS}) AS has (channel) CROSS JOIN LATERAL (SELECT * FROM phasors o "
+    "WHERE o.device_id = k.device AND o.channel = has.channel AND o.time BETWEEN :first AND :last) AS p"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +108,10 @@ def phasors(conn: Connection, device: int, start: datetime, end: datetime, limit
     parts = conn.execute(text(_PARTS), window).all()
     if not parts:
         return _frame_columns(assemble([], []), slice(0, 0))
-    channels = conn.execute(
-        text(f"SELECT {CHANNEL_COLUMNS} FROM phasors p WHERE device_id = :device AND time BETWEEN :first AND :last"),  # noqa: S608
-        {"device": device, "first": parts[0].time, "last": parts[-1].time},
-    ).all()
+    first, last = parts[0].time, parts[-1].time
+    lowest = first.replace(hour=0, minute=0, second=0, microsecond=0)
+    bounds = {"device": device, "first": first, "last": last, "lowest": lowest, "highest": last + PART_SPAN}
+    channels = conn.execute(_CHANNELS, bounds).all()
     found = assemble(parts, channels)
     low, high = np.searchsorted(found.time_ns, [to_ns(start), to_ns(end)])
     return _frame_columns(found, slice(low, min(high, low + limit)))
@@ -109,9 +132,14 @@ def counts(conn: Connection, start: datetime, end: datetime) -> Counts:
 
 
 def meter_series(conn: Connection, device: int, column: str, start: datetime, end: datetime, buckets: int) -> Series:
-    """One of METER_COLUMNS of a meter, in at most `buckets` equal buckets of start <= time < end."""
+    """One of METER_COLUMNS of a meter, in at most `buckets` equal buckets of start <= time < end.
+
+    Buckets of a minute and more come from rollups (see `_from_rollups`), up to the live edge.
+    """
     if column not in METER_COLUMNS:
         raise ValueError(f"column is {column!r}, expected one of {', '.join(METER_COLUMNS)}")
+    if (level := _level(start, end, buckets)) is not None:
+        return _from_rollups(conn, Meters((column,)), level, device, start, end, buckets)
     source = f"SELECT time, {column}::float8 AS value FROM meter_readings WHERE {_WINDOW}"  # noqa: S608 (checked name)
     return _series(conn, source, _window(device, start, end), buckets)
 
@@ -119,19 +147,26 @@ def meter_series(conn: Connection, device: int, column: str, start: datetime, en
 def phasor_series(
     conn: Connection, device: int, signal: str, channel: int, start: datetime, end: datetime, buckets: int
 ) -> Series:
-    """One signal of a PMU, in at most `buckets` equal buckets of start <= time < end.
+    """One signal of a PMU, in at most `buckets` equal buckets of start <= time < end, from rollups where they help.
 
     `signal` is frequency_hz or rocof_hz_per_s (`channel` is then ignored), or magnitude or angle_rad of a channel.
+    Angles have no rollups (see phasor_rollups.py): ValueError for more than LONGEST_ANGLES of them.
     """
     if signal not in ("frequency_hz", "rocof_hz_per_s", "magnitude", "angle_rad"):
         raise ValueError(f"signal is {signal!r}, expected frequency_hz, rocof_hz_per_s, magnitude or angle_rad")
+    if signal == "angle_rad" and end - start > LONGEST_ANGLES:
+        raise ValueError(f"angles of {end - start} would be read frame by frame, expected at most {LONGEST_ANGLES}")
+    if signal != "angle_rad" and (level := _level(start, end, buckets)) is not None:
+        source = Phasors((channel,) if signal == "magnitude" else ())
+        row = SIGNALS.index(signal) if signal in SIGNALS else len(SIGNALS)
+        return _from_rollups(conn, source, level, device, start, end, buckets, row)
     bound = "s.device_id = :device AND s.time >= :before AND s.time < :end"
     table, join = "s", ""
     if signal in ("magnitude", "angle_rad"):
         table, join = "p", "JOIN phasors p USING (device_id, time)"
         # The bound once more: PostgreSQL does not conclude from one side of a join which partitions the other needs.
         bound += " AND p.channel = :channel AND p.device_id = :device AND p.time >= :before AND p.time < :end"
-    source = f"""
+    query = f"""
         SELECT * FROM (
             SELECT time + f.offset_ns / 1000 * INTERVAL '1 microsecond' AS time, f.value::float8 AS value
             FROM phasor_seconds s {join}, unnest(s.offset_ns, {table}.{signal}) AS f (offset_ns, value)
@@ -139,14 +174,79 @@ def phasor_series(
         ) AS frames WHERE time >= :start AND time < :end
     """  # noqa: S608 (checked names)
     window = _window(device, start, end) | {"before": start - PART_SPAN}
-    return _series(conn, source, window | ({"channel": channel} if join else {}), buckets)
+    return _series(conn, query, window | ({"channel": channel} if join else {}), buckets)
+
+
+def meter_envelope(conn: Connection, device: int, start: datetime, end: datetime, buckets: int) -> dict[str, Any]:
+    """All signals of a meter for charts of a long time: time_ns and METER_COLUMNS, two points per bucket, the smaller
+    value first; shapes (n,). As `readings`, but never more than 2 * `buckets` points, and up to the live edge."""
+    found = _overview(conn, Meters(), _level(start, end, buckets), device, start, end, buckets)
+    time_ns, values = _zigzag(found, _width(start, end, buckets))
+    return {"time_ns": time_ns} | dict(zip(METER_COLUMNS, values, strict=True))
+
+
+def phasor_envelope(conn: Connection, device: int, start: datetime, end: datetime, buckets: int) -> dict[str, Any]:
+    """The same of a PMU: time_ns, frequency_hz, rocof_hz_per_s (n,), magnitude (n, channels); no angles."""
+    found = _overview(conn, Phasors(), _level(start, end, buckets), device, start, end, buckets)
+    time_ns, values = _zigzag(found, _width(start, end, buckets))
+    return {"time_ns": time_ns, "magnitude": values[2:].T} | dict(zip(SIGNALS, values[:2], strict=True))
+
+
+def _zigzag(found: Aggregates, width: timedelta) -> tuple[I64, F64]:
+    """Smallest and largest value of each bucket at its beginning and its middle: shapes (2b,), (columns, 2b)."""
+    half_ns = width // timedelta(microseconds=1) * NS_PER_US // 2
+    time_ns = (found.time_ns[:, None] + np.array([0, half_ns])).ravel()
+    return time_ns, np.stack([found.min, found.max], axis=2).reshape(len(found.min), -1)
+
+
+def _width(start: datetime, end: datetime, buckets: int) -> timedelta:
+    """Width of a bucket in whole microseconds, not less than one."""
+    if buckets < 1:
+        raise ValueError(f"buckets is {buckets}, expected at least 1")
+    microsecond = timedelta(microseconds=1)
+    return max(-(-(end - start) // (buckets * microsecond)) * microsecond, microsecond)
+
+
+def _level(start: datetime, end: datetime, buckets: int) -> Level | None:
+    """The coarsest level that still has a bucket for each one asked for; None where even minutes are too coarse."""
+    width_ns = _width(start, end, buckets) // timedelta(microseconds=1) * NS_PER_US
+    return max((level for level in Level if level.width_ns <= width_ns), default=None)
+
+
+def _overview(
+    conn: Connection, source: Source, level: Level | None, device: int, start: datetime, end: datetime, buckets: int
+) -> Aggregates:
+    """Every statistic of every column of the source, by bucket.
+
+    A stored bucket counts where it begins, which is up to its width early; what is not stored counts where it belongs.
+    A row that came late is seen with the next round of the roller.
+    """
+    window = Runs.of_window(device, start, end)
+    found = [source.rows(conn, window)] if level is None else pieces(conn, source, level, window)
+    width_ns = _width(start, end, buckets) // timedelta(microseconds=1) * NS_PER_US
+    return coarser(concatenate(found), width_ns, to_ns(start))
+
+
+def _from_rollups(
+    conn: Connection,
+    source: Source,
+    level: Level,
+    device: int,
+    start: datetime,
+    end: datetime,
+    buckets: int,
+    row: int = 0,
+) -> Series:
+    found = _overview(conn, source, level, device, start, end, buckets)
+    if not len(found):
+        return Series(found.time_ns, np.zeros(0), np.zeros(0), np.zeros(0))
+    known = found.n[row] > 0
+    return Series(found.time_ns[known], found.min[row, known], found.max[row, known], found.last[row, known])
 
 
 def _series(conn: Connection, source: str, window: Mapping[str, Any], buckets: int) -> Series:
     """Shrink (time, value) rows of own SQL to extremes and last value per bucket."""
-    if buckets < 1:
-        raise ValueError(f"buckets is {buckets}, expected at least 1")
-    width = max((window["end"] - window["start"]) / buckets, timedelta(microseconds=1))
+    width = _width(window["start"], window["end"], buckets)
     query = text(
         "SELECT array_send(array_agg(bucket)), array_send(array_agg(low)), array_send(array_agg(high)), "  # noqa: S608
         "array_send(array_agg(newest)) FROM ("

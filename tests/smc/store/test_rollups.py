@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,8 +104,10 @@ def compare(conn: Connection, truth: Truth, schema: Schema, level: Level) -> int
             assert told["sum"] == pytest.approx(math.fsum(values), rel=1e-12)
             assert told["square"] == pytest.approx(math.fsum(v * v for v in values), rel=1e-12)
             exact = (min(values), max(values), values[-1]) if values else (math.nan,) * 3
-            told_exact = np.float32([told["min"], told["max"], told["last"]])  # REAL comes as its shortest decimal
-            np.testing.assert_array_equal(told_exact, np.float32(exact), f"{key} {signal}")
+            told_exact = np.array(
+                [told["min"], told["max"], told["last"]], np.float32
+            )  # REAL comes as its shortest decimal
+            np.testing.assert_array_equal(told_exact, np.array(exact, np.float32), f"{key} {signal}")
     return len(expected)
 
 
@@ -160,10 +162,8 @@ def killed_at(engine: Engine, patch: pytest.MonkeyPatch, call: int) -> None:
 
     with patch.context() as context:
         context.setattr(levels, "recompute", recompute)
-        try:
+        with suppress(Killed):
             rollups.roll_up(engine, LATEST)
-        except Killed:
-            pass
 
 
 BURSTS = st.builds(
