@@ -94,7 +94,10 @@ def keep_retention(context: StageContext, conn: Connection, now: datetime) -> Co
         context.log.info("keep.held", spans_by_hold=held)
     if done.dropped or done.rows_deleted:
         context.log.info("keep.dropped", spans=done.dropped, rows=done.rows_deleted)
-    return {"spans_dropped": done.dropped, "rows_deleted": done.rows_deleted, "spans_busy": done.busy}
+    if done.unrolled:
+        context.log.warning("keep.waits_for_rollups", spans=done.unrolled)
+    waiting = done.busy + done.unrolled
+    return {"spans_dropped": done.dropped, "rows_deleted": done.rows_deleted, "spans_waiting": waiting}
 
 
 def keep_chunks(context: StageContext, conn: Connection, now: datetime) -> Counted:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from smc.store import holds, partitions
+from smc.store.frontier import outstanding
 from smc.store.partitions import DAY, Span
 from smc.store.series import ROW_TABLES, SERIES, DataClass, RowTable, Series
 
@@ -48,11 +49,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a round did. `held` are the spans that were over but for a hold, by the hold's number."""
+    """What a round did.
+
+    `held` are the spans that were over but for a hold, by the hold's number. `busy` were just being written to, and
+    `unrolled` wait for their rollups.
+    """
 
     dropped: int
     rows_deleted: int
     busy: int
+    unrolled: int
     held: Mapping[int, int]
 
 
@@ -76,7 +82,7 @@ def keep_round(
             if not keepers:
                 counted[_settle(conn, candidate, now, limits[candidate.data_class])] += 1
     deleted = sum(_delete_rows(conn, table, now - limits[table.data_class]) for table in tables)
-    return Round(counted["dropped"], deleted, counted["busy"], held)
+    return Round(counted["dropped"], deleted, counted["busy"], counted["unrolled"], held)
 
 
 def candidates(conn: Connection, now: datetime, limits: Limits, series: Sequence[Series]) -> Iterator[Candidate]:
@@ -102,7 +108,7 @@ def known_receipts(conn: Connection, series: str) -> dict[Span, datetime]:
 
 
 def _settle(conn: Connection, candidate: Candidate, now: datetime, limit: timedelta) -> str:
-    """Drop the span if it is over: "dropped"; else remember what speaks against it: "young"; or "busy"."""
+    """Drop the span if it is over: "dropped"; else "young", which is remembered, "unrolled" or "busy"."""
     judge, span = candidate.judge, candidate.span
     bounds = {"series": judge.name, "start": span.start, "end": span.end}
     if not partitions.claim(conn, sorted({*candidate.series, judge.name}), span):
@@ -114,6 +120,8 @@ def _settle(conn: Connection, candidate: Candidate, now: datetime, limit: timede
     if newest is not None and newest > now - limit:
         conn.execute(_REMEMBER, {**bounds, "newest": newest})
         return "young"
+    if judge.rolls is not None and span.end <= now and outstanding(conn, judge.rolls, span.start, span.end):
+        return "unrolled"
     holds.let_none_open(conn)
     if holds.holding(conn, candidate.data_class, candidate.series, span):
         return "busy"  # opened while we looked; the next round tells of it

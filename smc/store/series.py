@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from model.block import Schema
+
 
 class DataClass(StrEnum):
     """What is kept equally long, and what a legal hold can name. Incidents, decisions and audit are in none."""
@@ -27,13 +29,15 @@ class Series:
     """A table split by `time` with a `device_id`.
 
     `judge` is the series that knows when rows of the same times were received, in its column `receipt`: mostly the
-    series itself. It must be written in the same transactions.
+    series itself. It must be written in the same transactions. Where `rolls` names a schema, rollups are made of the
+    rows: they stay until their rollups are made.
     """
 
     name: str
     data_class: DataClass
     judge: str
     receipt: str = "received"
+    rolls: Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,15 @@ class RowTable:
 
 
 SERIES = (
-    Series("meter_readings", DataClass.READINGS, "meter_readings"),
-    Series("phasor_seconds", DataClass.PHASORS, "phasor_seconds"),
-    Series("phasors", DataClass.PHASORS, "phasor_seconds"),
+    Series("meter_readings", DataClass.READINGS, "meter_readings", rolls=Schema.METER),
+    Series("phasor_seconds", DataClass.PHASORS, "phasor_seconds", rolls=Schema.PHASOR),
+    Series("phasors", DataClass.PHASORS, "phasor_seconds", rolls=Schema.PHASOR),
+    Series("meter_minutes", DataClass.ROLLUPS_MINUTE, "meter_minutes"),
+    Series("phasor_minutes", DataClass.ROLLUPS_MINUTE, "phasor_minutes"),
+    Series("meter_quarters", DataClass.ROLLUPS_QUARTER, "meter_quarters"),
+    Series("phasor_quarters", DataClass.ROLLUPS_QUARTER, "phasor_quarters"),
+    Series("meter_days", DataClass.ROLLUPS_DAY, "meter_days"),
+    Series("phasor_days", DataClass.ROLLUPS_DAY, "phasor_days"),
 )
 ROW_TABLES = (
     RowTable("reading_conflicts", DataClass.CONFLICTS, "time", "time", "received"),

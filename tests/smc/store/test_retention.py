@@ -21,12 +21,14 @@ from smc.store.edition import detect
 from smc.store.ingest import store_block
 from smc.store.partitions import Span
 from smc.store.retention import Round
+from smc.store.rollups import roll_up
 from smc.store.series import SERIES, DataClass
 from tests.smc.store.blocks import START_NS, engine_of, meter_block, phasor_block, transaction
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
-LIMITS = dict.fromkeys(DataClass, timedelta(days=90))
-NAMES = tuple(series.name for series in SERIES)
+ROLLUPS = {DataClass.ROLLUPS_MINUTE, DataClass.ROLLUPS_QUARTER, DataClass.ROLLUPS_DAY}
+LIMITS = {each: timedelta(days=730 if each in ROLLUPS else 90) for each in DataClass}
+NAMES = ("meter_readings", "phasor_seconds", "phasors")
 
 
 def at(block: Block, moment: datetime, received: datetime | None = None) -> Block:
@@ -52,6 +54,10 @@ def house(url: str) -> Iterator[Connection]:
 
 
 def keep(url: str, now: datetime = NOW) -> Round:
+    """What is stored is rolled up first, as a centre does all the time."""
+    engine = engine_of(url)
+    assert not roll_up(engine, now).behind
+    engine.dispose()
     with house(url) as conn:
         return retention.keep_round(conn, now, LIMITS)
 
@@ -80,7 +86,7 @@ def test_what_was_received_long_ago_goes_and_is_remembered(database: str) -> Non
         gone = conn.execute(text("SELECT series, day, dropped_at FROM dropped_days ORDER BY series")).all()
         assert [(r.series, r.day, r.dropped_at) for r in gone] == [(n, days_ago(100).date(), NOW) for n in NAMES]
         assert kept.dropped_days(conn) == dict.fromkeys(NAMES, 1)
-    assert keep(database) == Round(0, 0, 0, {})
+    assert keep(database) == Round(0, 0, 0, 0, {})
 
 
 def test_an_old_recording_is_kept_for_its_full_time_after_it_came(database: str) -> None:
@@ -100,6 +106,19 @@ def test_one_late_row_keeps_its_whole_day(database: str) -> None:
     assert keep(database).dropped == 1, "the phasors of that day"
     assert rows(database) == 11
     assert keep(database, NOW + timedelta(days=50)).dropped == 1
+
+
+def test_rows_stay_until_their_rollups_are_made_and_these_have_their_own_days(database: str) -> None:
+    with transaction(database) as conn:
+        store_block(conn, at(meter_block(1, 120, step_s=1), days_ago(100)))
+    with house(database) as conn:
+        done = retention.keep_round(conn, NOW, LIMITS)
+    assert (done.dropped, done.unrolled, rows(database)) == (0, 1, 120)
+    assert keep(database).dropped == 1
+    assert (rows(database), rows(database, "meter_minutes")) == (0, 2)
+    assert keep(database, NOW + timedelta(days=729 - 100)).dropped == 0
+    assert keep(database, NOW + timedelta(days=731 - 100)).dropped > 0
+    assert rows(database, "meter_minutes") == 0
 
 
 def test_what_is_known_to_be_young_is_not_looked_at_again(database: str) -> None:
@@ -182,7 +201,7 @@ def test_a_span_that_somebody_writes_to_is_left_for_the_next_round(database: str
         assert (done.dropped, done.busy) == (1, 1), "the phasors went"
     engine.dispose()
     assert rows(database) == 11
-    assert keep(database) == Round(0, 0, 0, {}), "what was written meanwhile is young"
+    assert keep(database) == Round(0, 0, 0, 0, {}), "what was written meanwhile is young"
 
 
 def test_who_writes_to_a_span_that_goes_waits_and_loses_nothing(database: str) -> None:
