@@ -21,7 +21,7 @@ from smc.clockwatch import ClockWatch
 from smc.context import StageContext
 from smc.settings import SmcSettings
 from smc.stage import AWAY_S, Heart
-from smc.store import chunks, kept, partitions, retention
+from smc.store import chunks, kept, partitions, retention, rollups
 from smc.store.partitions import ACCEPTED_LATENESS_DAYS
 from smc.store.retention import DAYS_AHEAD, LOCK_TIMEOUT, Limits
 from smc.store.series import SERIES, DataClass
@@ -30,6 +30,8 @@ STAGE = "keep"
 TICK_S = 1.0
 STANDBY_S = 5.0
 RETRY_S = 60.0
+ROLL_EVERY_S = 10.0
+ROLL_S, ROLL_STEPS = 5.0, 4  # a round of rollups takes about so long, judged after so many portions
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 STRAY_DAYS = 8  # made in one round
 LEAST_DAYS = {series.data_class: ACCEPTED_LATENESS_DAYS + 2 for series in SERIES}
@@ -86,6 +88,17 @@ def keep_partitions(context: StageContext, conn: Connection, now: datetime) -> C
     return {"partitions_made": made, "stray_alarms": 1}
 
 
+def keep_rollups(context: StageContext, conn: Connection, now: datetime) -> Counted:
+    """Compute what is due, a few seconds of it at most: the rest is done by the next round."""
+    enough_s = context.clock.monotonic_s() + ROLL_S
+    done = rollups.roll_up(conn, now, ROLL_STEPS)
+    portions = done.portions
+    while done.behind and context.clock.monotonic_s() < enough_s:
+        done = rollups.roll_up(conn, now, ROLL_STEPS)
+        portions += done.portions
+    return {"rollup_portions": portions, "rollup_rounds_behind": int(done.behind)}
+
+
 def keep_retention(context: StageContext, conn: Connection, now: datetime) -> Counted:
     """Drop and delete what is over."""
     done = retention.keep_round(conn, now, limits_of(context.settings))
@@ -112,6 +125,7 @@ def keep_chunks(context: StageContext, conn: Connection, now: datetime) -> Count
 
 JOBS = (
     Job("partitions", HOUR_S, keep_partitions),
+    Job("rollups", ROLL_EVERY_S, keep_rollups),
     Job("retention", HOUR_S, keep_retention, by_wall_clock=True),
     Job("chunks", DAY_S, keep_chunks),
 )

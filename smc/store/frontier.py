@@ -16,7 +16,7 @@ from datetime import date, datetime
 
 import numpy as np
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from model.block import Block, Schema
@@ -80,11 +80,11 @@ def outstanding(conn: Connection, schema: Schema, start: datetime, end: datetime
     return bool(conn.execute(_OUTSTANDING, values).scalar_one()) or frontier_ns(conn, schema) < to_ns(end)
 
 
-def advance(engine: Engine, schema: Schema, now: datetime) -> bool:
+def advance(conn: Connection, schema: Schema, now: datetime) -> bool:
     """Move the frontier to the last minute that should be complete, naming what it passes. False where it stands
-    already, another roller is at work, or writers did not let go of the lock."""
+    already, another roller is at work, or writers did not let go of the lock. `conn` is in no transaction."""
     target_ns = (min(to_ns(now), LAST_NS) - SETTLE_NS) // MINUTE_NS * MINUTE_NS
-    with engine.begin() as conn:
+    with conn.begin():
         before_ns = frontier_ns(conn, schema)
         if before_ns < target_ns:
             after_ns = target_ns
@@ -93,7 +93,7 @@ def advance(engine: Engine, schema: Schema, now: datetime) -> bool:
         else:
             return False
     try:
-        with engine.begin() as conn:
+        with conn.begin():
             return after_ns != before_ns and _move(conn, schema, before_ns, after_ns)
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):

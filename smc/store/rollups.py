@@ -15,7 +15,7 @@ from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from model.block import I32, I64, Schema
 from model.time import to_datetime, to_ns
@@ -71,21 +71,24 @@ class Rolled:
     behind: bool
 
 
-def roll_up(engine: Engine, now: datetime, steps: int = STEPS) -> Rolled:
-    """One bounded round: move the frontiers, then compute what is due. Again at any time, also after any kill."""
-    moved = sum(advance(engine, schema, now) for schema in SOURCES)
+def roll_up(conn: Connection, now: datetime, steps: int = STEPS) -> Rolled:
+    """One bounded round: move the frontiers, then compute what is due. Again at any time, also after any kill.
+
+    `conn` is in no transaction, and is left so.
+    """
+    moved = sum(advance(conn, schema, now) for schema in SOURCES)
     for done in range(steps):
-        if not work_once(engine):
+        if not work_once(conn):
             return Rolled(moved, done, behind=False)
     return Rolled(moved, steps, behind=True)
 
 
-def work_once(engine: Engine) -> bool:
+def work_once(conn: Connection) -> bool:
     """A portion of marks and a portion of ranges, a transaction each. False where nothing is due, or another roller is
     at work."""
-    with engine.begin() as conn:
+    with conn.begin():
         marks = bool(conn.scalar(ROLLER)) and _work_marks(conn)
-    with engine.begin() as conn:
+    with conn.begin():
         ranges = bool(conn.scalar(ROLLER)) and _work_range(conn)
     return marks or ranges
 

@@ -117,8 +117,9 @@ def store(engine: Engine, block: Block) -> None:
 
 
 def settle(engine: Engine) -> None:
-    while rollups.roll_up(engine, LATEST).behind:
-        pass
+    with engine.connect() as conn:
+        while rollups.roll_up(conn, LATEST).behind:
+            pass
 
 
 def clear(engine: Engine) -> None:
@@ -162,8 +163,8 @@ def killed_at(engine: Engine, patch: pytest.MonkeyPatch, call: int) -> None:
 
     with patch.context() as context:
         context.setattr(levels, "recompute", recompute)
-        with suppress(Killed):
-            rollups.roll_up(engine, LATEST)
+        with suppress(Killed), engine.connect() as conn:
+            rollups.roll_up(conn, LATEST)
 
 
 BURSTS = st.builds(
@@ -202,10 +203,12 @@ def follow(engine: Engine, patch: pytest.MonkeyPatch, steps: list[tuple[str, Any
             truth.note(block)
             sent.append(block)
         elif what == "roll":
-            rollups.roll_up(engine, to_datetime(value), steps=3)
+            with engine.connect() as conn:
+                rollups.roll_up(conn, to_datetime(value), steps=3)
         elif what == "name":  # killed between the frontier's commit and the computation
-            for schema in Schema:
-                frontier.advance(engine, schema, to_datetime(value))
+            with engine.connect() as conn:
+                for schema in Schema:
+                    frontier.advance(conn, schema, to_datetime(value))
         else:
             killed_at(engine, patch, value)
     settle(engine)

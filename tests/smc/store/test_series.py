@@ -31,8 +31,9 @@ def engine(database: str) -> Iterator[Engine]:
 
 
 def roll(engine: Engine, until: datetime) -> None:
-    while rollups.roll_up(engine, until + timedelta(minutes=1)).behind:
-        pass
+    with engine.connect() as conn:
+        while rollups.roll_up(conn, until + timedelta(minutes=1)).behind:
+            pass
 
 
 def asked(conn: Connection, ask: Any) -> tuple[Any, list[str]]:
