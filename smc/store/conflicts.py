@@ -39,12 +39,13 @@ _UNITS = (
 )
 _MAGNITUDE = "magnitude_"
 
-# xmin: written by this very transaction (not by one of its savepoints: ingest writes them outside any).
+# Not older than this transaction: written by it or by one of its savepoints, which have later numbers. Nobody else
+# writes rows of these devices meanwhile.
 _NEW = text("""
 SELECT DISTINCT ON (device_id) device_id, time, columns, stored, offered, stored_quality, offered_quality, digest,
        count(*) OVER device AS rows, max(time) OVER device AS last
 FROM reading_conflicts
-WHERE device_id = ANY(:devices) AND time BETWEEN :first AND :last AND xmin = pg_current_xact_id()::xid
+WHERE device_id = ANY(:devices) AND time BETWEEN :first AND :last AND age(xmin) <= age(pg_current_xact_id()::xid)
 WINDOW device AS (PARTITION BY device_id)
 ORDER BY device_id, time, conflict_id
 """)
