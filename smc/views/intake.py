@@ -29,6 +29,7 @@ LATE_S, SILENT_S = 10.0, 60.0
 # What matters of each stage, with its unit; the other counters are one click away.
 TOLD: Mapping[str, Mapping[str, str]] = {
     "intake": {"rows_new": "rows stored", "readings": "meter readings", "frames": "frames", "links_up": "links up"},
+    "store": {"rows_new": "rows stored", "messages": "messages"},
     "replay": {"rows_new": "rows stored", "frames": "frames", "rounds": "rounds"},
     "detect": {"blocks": "blocks", "readings": "rows judged", "findings": "findings"},
     "triage": {"findings": "findings", "incidents_opened": "incidents opened"},
@@ -113,10 +114,15 @@ def stage_state(age_s: float) -> Component:
     return parts.status("late" if age_s <= SILENT_S else "silent")
 
 
+def _told(stage: str) -> Mapping[str, str]:
+    """What matters of a stage; workers are many of one kind: store-1, store-2."""
+    return TOLD.get(stage.partition("-")[0], {})
+
+
 def counters(stage: StageHealth, now: datetime) -> Component:
     """What a stage did in a few words with units, what went wrong in it, and every other counter on demand."""
     found = {name: value for name, value in stage.counters.items() if value}
-    told = [f"{counted(found[name])} {words}" for name, words in TOLD.get(stage.stage, {}).items() if name in found]
+    told = [f"{counted(found[name])} {words}" for name, words in _told(stage.stage).items() if name in found]
     rows = found.get("rows_new", 0.0)
     seconds = (now - stage.started).total_seconds()
     if rows and seconds >= 1.0:
