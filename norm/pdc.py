@@ -19,6 +19,7 @@ from model.time import NS_PER_S
 from norm.fleet import Fleet
 from norm.inventory import pmu_channels, pmu_idcode
 from wire.c37118.configuration import Configuration, Format, Phasor, Pmu, encode_cfg2
+from wire.c37118.configuration3 import encode_cfg3
 from wire.c37118.data import DataLayout
 from wire.c37118.frames import Frame, FrameKind
 from wire.c37118.messages import CommandCode, decode_command, encode_header
@@ -165,14 +166,24 @@ class Concentrator:
         if command.idcode != self.configuration.idcode:
             log.warning("pdc.command_for_another", peer=client.peer, idcode=command.idcode)
             return
-        now_ns = self._now_ns()
         if command.code in (CommandCode.ON, CommandCode.OFF):
             client.wants_data = command.code == CommandCode.ON
-        elif command.code == CommandCode.CFG2:
-            client.send(encode_cfg2(self.configuration, now_ns))
-        elif command.code == CommandCode.CFG1:
-            client.send(encode_cfg2(self.configuration, now_ns, FrameKind.CFG1))
-        elif command.code == CommandCode.HEADER:
-            client.send(encode_header(command.idcode, f"simulated concentrator of {self.fleet.site}", now_ns))
-        else:
+            return
+        told = self._tell(command.code)
+        if not told:
             log.info("pdc.command_unknown", peer=client.peer, code=command.code)
+        for part in told:
+            client.send(part)
+
+    def _tell(self, code: int) -> list[bytes]:
+        """The frames that a command asks for; none if it is unknown."""
+        now_ns = self._now_ns()
+        if code == CommandCode.CFG1:
+            return [encode_cfg2(self.configuration, now_ns, FrameKind.CFG1)]
+        if code == CommandCode.CFG2:
+            return [encode_cfg2(self.configuration, now_ns)]
+        if code == CommandCode.CFG3:
+            return encode_cfg3(self.configuration, now_ns)
+        if code == CommandCode.HEADER:
+            return [encode_header(self.configuration.idcode, f"simulated concentrator of {self.fleet.site}", now_ns)]
+        return []

@@ -1,7 +1,8 @@
 """One PMU or concentrator dialled by IEEE C37.118.2 over TCP: off, CFG-2, on; then DATA until the connection ends.
 
+Who does not answer to CFG-2 is asked for CFG-3, and the other way round; what was answered comes first next time.
 The protocol has no answer for data, so loss shows as counted gaps. What we dial is known by configuration: its PMUs
-are enrolled from its CFG-2. Nothing authenticates the sender: put the connection into TLS or a VPN.
+are enrolled from it. Nothing authenticates the sender: put the connection into TLS or a VPN.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from smc.context import StageContext
 from smc.gateway.batcher import Batcher, Refused
 from smc.gateway.registry import Registry
 from wire.c37118.data import DataLayout
-from wire.c37118.frames import Frame
+from wire.c37118.frames import Frame, FrameKind
 from wire.c37118.messages import CommandCode, encode_command
 from wire.c37118.session import Batch, Configured, Event, Session
 from wire.c37118.stream import Reject
@@ -35,7 +36,7 @@ SILENT_FRAMES = 5.0
 PARTIAL_S = 2.0  # longest wait for the rest of a frame before its size counts as a lie
 RETRY_FIRST_S = 0.5
 RETRY_LAST_S = 30.0
-ASK_AGAIN_S = 5.0  # shortest time between two requests for CFG-2
+ASK_AGAIN_S = 5.0  # shortest time between two requests for a configuration
 GAP = 1.5  # frame intervals that make a gap
 
 
@@ -92,6 +93,8 @@ class PmuLink:
         self._origin = Origin(LINK, str(address), provenance)
         self._streams: dict[int, _Stream] = {}
         self._asked_s = float("-inf")
+        self._wanted = CommandCode.CFG2
+        self._unanswered = False
 
     async def run(self) -> None:
         """Dial, read, dial again with growing, jittered pauses."""
@@ -139,6 +142,8 @@ class PmuLink:
             if any(not isinstance(event, Reject) for event in events):
                 alive_s = clock.monotonic_s()
             await self._handle(events, writer)
+            if self._unanswered:
+                self._ask(writer)
         self.counts["silences"] += 1
         self._context.log.warning("c37118.silent", peer=str(self.address), silence_s=self._silence_s())
 
@@ -176,6 +181,8 @@ class PmuLink:
 
     async def _configured(self, event: Configured, writer: asyncio.StreamWriter) -> None:
         configuration = event.layout.configuration
+        self._unanswered = False
+        self._wanted = CommandCode.CFG3 if configuration.kind is FrameKind.CFG3 else CommandCode.CFG2
         if configuration.idcode != self.address.idcode:
             self.counts["foreign_streams"] += 1
         known = self._streams.get(configuration.idcode)
@@ -198,16 +205,20 @@ class PmuLink:
     async def _other(self, frame: Frame, received_ns: int) -> None:
         """Nobody but us commands; a header or an older configuration is none of our business."""
         self.counts[f"frames_{frame.kind.name.lower()}"] += 1
-        if frame.kind.name == "COMMAND":
+        if frame.kind is FrameKind.COMMAND:
             error = DecodeError("direction", "frame from a PMU", "CMD", "DATA, CFG or HDR")
             await self._batcher.put(Refused(LINK, str(self.address), error, frame.data, received_ns))
 
     def _ask(self, writer: asyncio.StreamWriter) -> None:
-        """Request CFG-2, not more often than every few seconds."""
+        """Request a configuration, not more often than every few seconds; the other kind where nobody answered."""
         now_s = self._context.clock.monotonic_s()
-        if now_s - self._asked_s >= ASK_AGAIN_S:
-            self._asked_s = now_s
-            self._command(writer, CommandCode.CFG2)
+        if now_s - self._asked_s < ASK_AGAIN_S:
+            return
+        if self._unanswered:
+            self._wanted = CommandCode.CFG2 if self._wanted is CommandCode.CFG3 else CommandCode.CFG3
+        self._asked_s = now_s
+        self._unanswered = True
+        self._command(writer, self._wanted)
 
     def _command(self, writer: asyncio.StreamWriter, code: CommandCode) -> None:
         writer.write(encode_command(self.address.idcode, code, self._context.clock.now_ns()))

@@ -13,7 +13,19 @@ import numpy as np
 import pytest
 
 from tests.servers.needs import program
-from wire.c37118.configuration import Analog, Configuration, DigitalWord, Format, Phasor, Pmu
+from wire.c37118.configuration import (
+    Analog,
+    AnalogScale,
+    Component,
+    Configuration,
+    Details,
+    DigitalWord,
+    Format,
+    Modification,
+    Phasor,
+    PhasorScale,
+    Pmu,
+)
 from wire.c37118.data import DataLayout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +57,35 @@ def stream(form: int, pmus: int = 3, idcode: int = 60) -> Configuration:
                 (DigitalWord(bits, 0, 0xFFFF),),
                 50 if i % 2 == 0 else 60,
                 i,
+            )
+            for i in range(pmus)
+        ),
+        50,
+    )
+
+
+def scaled_stream(form: int, pmus: int = 3, idcode: int = 60) -> Configuration:
+    """A stream as only CFG-3 tells it: three phasors turned and scaled, two analogs, a digital word, places."""
+    bits = tuple(f"Schalter {k}" for k in range(16))
+    modified = Modification.FIR_FILTERED | Modification.ROTATED
+    return Configuration(
+        idcode,
+        0xFFFFFF,
+        tuple(
+            Pmu(
+                f"Köln {i}",
+                idcode + 1 + i,
+                Format(form),
+                (
+                    Phasor("VA", False, scale=PhasorScale(0.25, 0.5, Component.PHASE_A, modified, 7)),
+                    Phasor("V1", False, scale=PhasorScale(-0.5, -3.0)),
+                    Phasor("IA", True, scale=PhasorScale(0.25, 0.0, Component.PHASE_A)),
+                ),
+                (Analog("level", scale=AnalogScale(0.5, -20.0)), Analog("", scale=AnalogScale(-0.25, 1.0))),
+                (DigitalWord(bits, 0x0F0F, 0xFF00),),
+                50 if i % 2 == 0 else 60,
+                i,
+                Details(bytes(range(i, 16 + i)), 50.9375, -6.75 * i, None if i else 53.5, "PM"[i % 2], 80_000, -1 - i),
             )
             for i in range(pmus)
         ),
@@ -86,12 +127,12 @@ def made(form: int, count: int = 5, pmus: int = 3, seed: int = 1) -> Made:
     return Made(layout, times_ns, phasors, frequency_hz, rocof, frames)
 
 
-def udp_pcap(payloads: list[bytes], port: int = 4713) -> bytes:
-    """A recording (raw IPv4, microseconds, little-endian) of UDP datagrams."""
+def udp_pcap(payloads: list[bytes], port: int = 4713, senders: list[int] | None = None) -> bytes:
+    """A recording (raw IPv4, microseconds, little-endian) of UDP datagrams, from one host or each from its own."""
     parts = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262_144, 101)]
     for i, payload in enumerate(payloads):
         udp = struct.pack(">HHHH", port, port, 8 + len(payload), 0) + payload
-        address = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])
+        address = bytes([192, 0, 2, 1 if senders is None else senders[i]]), bytes([192, 0, 2, 200])
         ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), i & 0xFFFF, 0, 64, 17, 0, *address) + udp
         parts.append(struct.pack("<IIII", START_NS // 10**9, i, len(ip), len(ip)) + ip)
     return b"".join(parts)
@@ -110,12 +151,12 @@ class Seen:
 
 
 _STATION = re.compile(r'Station: "(.*)"')
-_POLAR = re.compile(r'Phasor #\d+: "(.{16})",\s*(-?[\d.]+)[VA] ∠\s*(-?[\d.]+)°')
-_RECTANGULAR = re.compile(r'Phasor #\d+: "(.{16})".* alt\s+(-?[\d.]+)[VA] ∠\s*(-?[\d.]+)°')
+_POLAR = re.compile(r'Phasor #\d+: "(.*?)",\s*(-?[\d.]+)[VA] ∠\s*(-?[\d.]+)°')
+_RECTANGULAR = re.compile(r'Phasor #\d+: "(.*?)".* alt\s+(-?[\d.]+)[VA] ∠\s*(-?[\d.]+)°')
 _DEVIATION = re.compile(r"actual frequency: (-?[\d.]+)Hz")
 _ACTUAL = re.compile(r"Actual frequency value: (-?[\d.]+)")
-_ROCOF = re.compile(r"Rate of change of frequency: (-?[\d.]+)")
-_ANALOG = re.compile(r'Analog value #\d+: "(.{16})", (.*)')
+_ROCOF = re.compile(r"Rate of change of frequency: (-?[\d.]+(?:e-\d+)?)")
+_ANALOG = re.compile(r'Analog value #\d+: "(.*?)", (.*)')
 _DIGITAL = re.compile(r"Digital status word #\d+: (0x[0-9a-f]+)")
 
 

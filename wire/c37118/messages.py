@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from model.errors import DecodeError
-from wire.c37118.frames import Frame, FrameKind, build_frame
+from wire.c37118.frames import MAX_SIZE, MIN_SIZE, VERSION_2011, Frame, FrameKind, build_frame
 
-MAX_EXTENDED = 65_518  # bytes after the code of an extended command
+MAX_EXTENDED = MAX_SIZE - MIN_SIZE - 2  # bytes after the code of an extended command: what a frame has room for
 MAX_HEADER_CHARACTERS = 4_096
 _CODE = struct.Struct(">H")
 
 
 class CommandCode(IntEnum):
-    """CMD words of the standard; 0x0100 to 0x0FFF are the user's."""
+    """CMD words of the standard; 0x0100 to 0x0FFF are the user's, all others reserved."""
 
     OFF = 1
     ON = 2
@@ -28,7 +28,7 @@ class CommandCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: the stream it is for, its code, and the bytes of an extended one."""
+    """A command: the stream it is for, its code, and the bytes behind it (of an extended or a user's command)."""
 
     idcode: int
     code: int
@@ -39,8 +39,14 @@ class Command:
         """Name of the code, or its number."""
         return CommandCode(self.code).name if self.code in _KNOWN else f"{self.code:#06x}"
 
+    @property
+    def of_the_user(self) -> bool:
+        """Whether vendor and user gave the code its meaning."""
+        return self.code in _USERS
+
 
 _KNOWN = frozenset(int(code) for code in CommandCode)
+_USERS = range(0x0100, 0x1000)
 
 
 def decode_command(frame: Frame) -> Command:
@@ -53,9 +59,11 @@ def decode_command(frame: Frame) -> Command:
     return Command(frame.idcode, _CODE.unpack_from(body)[0], body[_CODE.size :])
 
 
-def encode_command(idcode: int, code: int, time_ns: int = 0, extended: bytes = b"") -> bytes:
-    """CMD frame."""
-    return build_frame(FrameKind.COMMAND, idcode, _CODE.pack(code) + extended, time_ns=time_ns)
+def encode_command(
+    idcode: int, code: int, time_ns: int = 0, extended: bytes = b"", version: int = VERSION_2011
+) -> bytes:
+    """CMD frame; its time is told in microseconds. Raises ValueError for more than `MAX_EXTENDED` extended bytes."""
+    return build_frame(FrameKind.COMMAND, idcode, _CODE.pack(code) + extended, time_ns=time_ns, version=version)
 
 
 def decode_header(frame: Frame) -> str:
