@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import ssl
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from esmc.context import EsmcContext
@@ -23,14 +21,17 @@ from esmc.store.taxii import COLLECTIONS, Collection, Stored
 from esmc.taxii import paging
 from esmc.taxii.answers import acceptable, answer, error, is_taxii
 from esmc.taxii.intake import OutboxGap, receive
+from esmc.taxii.peers import peer_names
+from esmc.taxii.polls import ROOT, NothingNew
 from model.errors import DecodeError, NotTrusted
 from model.federation import ESMC_URI, MEDIA_TYPE, OUTBOX_EXPECTED_HEADER, SIGNATURE_HEADER
 from model.time import to_datetime
 from trust import signing
-from trust.certificates import uri_names
 from wire.stix import MAX_BYTES
 
-ROOT = "federation"
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
 ENVELOPES_PER_MINUTE = 60
 MEMBER_KNOWN_S = 1.0
 View = Callable[..., Response]
@@ -186,7 +187,7 @@ class TaxiiServer:
 
     def admit(self) -> Response | None:
         """Who is it, and does it take our answers? Strangers learn nothing about what exists."""
-        names = _peer_names(request)
+        names = peer_names(request.environ)
         if not names:
             return error(401, "", {"WWW-Authenticate": 'Mutual realm="federation"'})
         g.member = self._known.get(names[0])
@@ -195,10 +196,16 @@ class TaxiiServer:
     def sign(self, response: Response) -> Response:
         """Every answer to a member is signed, errors and empty ones too."""
         if "member" in g:
-            now = to_datetime(self._context.clock.now_ns())
-            body = response.get_data()
-            response.headers[SIGNATURE_HEADER] = self._signer.sign(body, audience=g.member.certificate, now=now)
+            response.headers[SIGNATURE_HEADER] = self._signature(response.get_data(), g.member)
         return response
+
+    def _signature(self, body: bytes, member: Member) -> str:
+        now = to_datetime(self._context.clock.now_ns())
+        return self._signer.sign(body, audience=member.certificate, now=now)
+
+    def nothing_new(self, following: WSGIApplication) -> NothingNew:
+        """What answers polls that find nothing; all other requests go on to `following`."""
+        return NothingNew(following, self._context.engine, self._page_key, self._known.get, self._signature)
 
     def refused(self, fault: NotTrusted) -> Response:
         self._context.log.warning("taxii.refused", reason=fault.reason, detail=str(fault), path=request.path)
@@ -239,6 +246,7 @@ def create_app(context: EsmcContext, envelopes_per_minute: int = ENVELOPES_PER_M
     ]
     for method, rule, view in routes:
         app.add_url_rule(rule, f"{method} {rule}", view, methods=[method])
+    app.wsgi_app = server.nothing_new(app.wsgi_app)  # type: ignore[method-assign]
     app.before_request(server.admit)
     app.after_request(server.sign)
     app.register_error_handler(NotTrusted, server.refused)
@@ -246,19 +254,6 @@ def create_app(context: EsmcContext, envelopes_per_minute: int = ENVELOPES_PER_M
     app.register_error_handler(HTTPException, server.http_error)
     app.register_error_handler(Exception, server.crashed)
     return app
-
-
-def _peer_names(incoming: Request) -> list[str]:
-    """SAN URIs of the verified client certificate, as the TLS socket tells them."""
-    channel = incoming.environ.get("gunicorn.socket")
-    certificate = channel.getpeercert(binary_form=True) if isinstance(channel, ssl.SSLSocket) else None
-    return _names(certificate) if certificate else []
-
-
-@lru_cache(maxsize=4_096)
-def _names(certificate: bytes) -> list[str]:
-    """Parsed once per certificate, not once per request."""
-    return uri_names(certificate)
 
 
 def _find(key: str) -> Collection | None:
