@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from model.block import F64, I64, METER_COLUMNS, NO_SEQUENCE, UNKNOWN_TIME_ERROR_NS, Block, Origin, Schema
+from model.block import F64, I32, I64, METER_COLUMNS, NO_SEQUENCE, UNKNOWN_TIME_ERROR_NS, Block, Origin, Schema
 from model.errors import DecodeError
 from model.time import NS_PER_S
 from wire.senml import Form, encode, resolve_columns, seconds
@@ -60,19 +60,27 @@ class MeterPack:
 
     def block(self, index: int, received_ns: int, origin: Origin) -> Block:
         """The block of these readings for an enrolled device."""
-        rows = len(self.time_ns)
-        return Block(
-            schema=Schema.METER,
-            columns=METER_COLUMNS,
-            origin=origin,
-            device=np.full(rows, index, np.int32),
-            time_ns=self.time_ns,
-            received_ns=np.full(rows, received_ns, np.int64),
-            time_error_ns=np.full(rows, UNKNOWN_TIME_ERROR_NS, np.int64),
-            sequence=self.sequence,
-            quality=np.zeros(rows, np.uint32),
-            values=self.values,
-        )
+        devices = np.full(len(self.time_ns), index, np.int32)
+        return meter_block(devices, self.time_ns, self.values, received_ns, origin, self.sequence)
+
+
+def meter_block(
+    device: I32, time_ns: I64, values: F64, received_ns: int, origin: Origin, sequence: I64 | None = None
+) -> Block:
+    """METER block of readings that came at one time: device, time_ns and sequence (n,), values in METER_COLUMNS."""
+    rows = len(time_ns)
+    return Block(
+        schema=Schema.METER,
+        columns=METER_COLUMNS,
+        origin=origin,
+        device=device,
+        time_ns=time_ns,
+        received_ns=np.full(rows, received_ns, np.int64),
+        time_error_ns=np.full(rows, UNKNOWN_TIME_ERROR_NS, np.int64),
+        sequence=np.full(rows, NO_SEQUENCE, np.int64) if sequence is None else sequence,
+        quality=np.zeros(rows, np.uint32),
+        values=values,
+    )
 
 
 def decode_meter_pack(data: bytes, now_ns: int, form: Form = Form.JSON) -> MeterPack:

@@ -16,9 +16,9 @@ from datetime import UTC, tzinfo
 
 import numpy as np
 
-from model.block import F64, I32, I64, METER_COLUMNS
+from model.block import F64, I32, I64, METER_COLUMNS, Block, Origin
 from model.errors import DecodeError
-from wire.meter import column_of
+from wire.meter import column_of, meter_block
 from wire.stamps import StampFormat, wall_to_utc_ns
 from wire.texts import Bools, NumberFormat, good_texts
 
@@ -90,6 +90,10 @@ class Reads:
     rows: int
     used: int
 
+    def block(self, indices: I32, received_ns: int, origin: Origin) -> Block:
+        """The block of these reads; `indices` (len(names),) are those of the enrolled devices by `names`."""
+        return meter_block(indices[self.device], self.time_ns, self.values, received_ns, origin)
+
 
 @dataclass(slots=True)
 class _Chunk:
@@ -149,8 +153,9 @@ def _chunks(text: str, layout: Layout, header: list[str]) -> Iterator[_Chunk]:
             chunk.rows.append(row)
             chunk.lines.append(source.line_num)
         if len(chunk.rows) >= _CHUNK:
+            rows += len(chunk.rows)  # before the reader refuses some of them
             yield chunk
-            rows, chunk = rows + len(chunk.rows), _Chunk([], [])
+            chunk = _Chunk([], [])
         if rows > MAX_ROWS:
             raise DecodeError("rows", "rows of a file of reads", f"> {MAX_ROWS}", f"<= {MAX_ROWS}")
     yield chunk
