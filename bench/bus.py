@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 from redis import Redis
@@ -85,7 +86,7 @@ def _singles(client: Redis, block: Block) -> None:
         client.xadd(_STREAM, {"b": _packed(block, i)})
     left = SINGLES
     while left:
-        answer = client.xreadgroup(_GROUP, "bench", {_STREAM: ">"}, count=SINGLES_PER_RECEIVE)
+        answer: Any = client.xreadgroup(_GROUP, "bench", {_STREAM: ">"}, count=SINGLES_PER_RECEIVE)
         entries = answer[0][1]
         for _, fields in entries:
             _SINGLE_ROW.unpack(fields[b"b"])

@@ -1,4 +1,4 @@
-"""The design load at its real pace: 1,000 PMUs at 50 frames/s of 6 phasors and 1,000,000 meters at 15 min, for a minute.
+"""The design load at its pace: 1,000 PMUs at 50 frames/s of 6 phasors and 1,000,000 meters at 15 min, for a minute.
 
 Through the intake's own batcher into PostgreSQL with fsync and on to the bus, where a reader takes them off. Once as
 blocks, once from the bytes of C37.118 streams of 20 concentrators. Cores are CPU seconds of all sides / wall-clock

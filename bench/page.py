@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from bench import limits
+from bench.limits import section
 from bench.table import Row, figure
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
@@ -33,7 +33,7 @@ _TITLES = {
 
 def text(rows: Sequence[Row]) -> str:
     """The whole page of rows sorted by area."""
-    return "\n".join((_head(), *_tables(rows), *limits.section(rows))) + "\n"
+    return "\n".join((_head(), *_tables(rows), *section(rows))) + "\n"
 
 
 def _head() -> str:

@@ -124,7 +124,7 @@ class Block:
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Block:
         """The chosen rows as a new block."""
         if isinstance(rows, np.ndarray) and rows.dtype == np.bool_:
-            rows = np.flatnonzero(rows)
+            return self.take(np.flatnonzero(rows))
         return replace(
             self,
             device=_chosen(self.device, rows),
@@ -137,7 +137,7 @@ class Block:
         )
 
 
-def _chosen(array: npt.NDArray[Any], rows: npt.NDArray[np.intp] | slice) -> npt.NDArray[Any]:
+def _chosen(array: npt.NDArray[Any], rows: npt.NDArray[Any] | slice) -> npt.NDArray[Any]:
     """Rows of an array; `take` does it several times faster than an index, and what is folded stays so."""
     if isinstance(rows, slice):
         return array[rows]

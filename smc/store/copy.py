@@ -80,22 +80,19 @@ def pieces(batch: Batch) -> Iterator[memoryview]:
     """What `encode` makes, in pieces of about PIECE_BYTES; each is valid until the next one is asked for."""
     row_type = _row_type(batch.columns)
     step = min(max(1, PIECE_BYTES // row_type.itemsize), max(1, batch.rows))
-    packed = np.full(step, _constants(batch.columns, row_type))
-    varying = [
-        (packed[f"v{i}"] if column.data.ndim == 1 else packed[f"v{i}"]["elements"]["v"], column)
-        for i, column in enumerate(batch.columns)
-        if column.data is not None and not _is_constant(column.data)
-    ]
+    pattern, differing = _pattern(batch.columns, row_type)
+    packed = np.frombuffer(bytearray(pattern.tobytes()) * step, row_type)
+    varying = [(_field(packed, i, column), column) for i, column in differing]
     for start in range(0, batch.rows, step):
         rows = min(step, batch.rows - start)
         with np.errstate(over="ignore"):
             for field, column in varying:
-                field[:rows] = _values(column, slice(start, start + rows))
+                field[:rows] = values_of(column, slice(start, start + rows))
         yield packed[:rows].view(np.uint8).data
 
 
-def _values(column: Column, rows: slice | int) -> npt.NDArray[Any]:
-    """Some rows of a column as the server counts them."""
+def values_of(column: Column, rows: slice | int) -> npt.NDArray[Any]:
+    """Some rows of a column as the server counts them: times in microseconds since 2000."""
     assert column.data is not None, "a column of NULLs has no values"
     data: npt.NDArray[Any] = column.data[rows]
     return data if column.type is not PgType.TIMESTAMPTZ else data // NS_PER_US - POSTGRES_EPOCH_US
@@ -116,10 +113,10 @@ def copy_batches(conn: Connection, table: str, batches: Sequence[Batch]) -> None
                 copy.write(piece)
             copy.write(TRAILER)
     except psycopg.Error as error:
-        raise _as_sqlalchemy(conn, statement, error) from error
+        raise as_sqlalchemy(conn, statement, error) from error
 
 
-def _as_sqlalchemy(conn: Connection, statement: str, error: psycopg.Error) -> BaseException:
+def as_sqlalchemy(conn: Connection, statement: str, error: psycopg.Error) -> BaseException:
     """The error as SQLAlchemy would raise it; a lost connection is given up, so that the pool does not keep it."""
     lost = conn.dialect.is_disconnect(error, conn.connection.driver_connection, None)  # type: ignore[arg-type]
     if lost:
@@ -146,11 +143,12 @@ def _row_type(columns: Sequence[Column]) -> np.dtype[Any]:
         if column.data.ndim == 1:
             fields.append((f"v{i}", column.type.wire))
         else:
-            fields.append((f"v{i}", _array_type(column.type, column.data.shape[1])))
+            fields.append((f"v{i}", array_type(column.type, column.data.shape[1])))
     return np.dtype(fields)
 
 
-def _array_type(kind: PgType, length: int) -> np.dtype[Any]:
+def array_type(kind: PgType, length: int) -> np.dtype[Any]:
+    """Binary form of an array of so many elements."""
     if length == 0:
         raise ValueError("an array column of no elements has another header, expected at least 1 element per row")
     header = [("dimensions", ">i4"), ("nulls", ">i4"), ("oid", ">i4"), ("length", ">i4"), ("first", ">i4")]
@@ -158,25 +156,29 @@ def _array_type(kind: PgType, length: int) -> np.dtype[Any]:
     return np.dtype([*header, ("elements", element, (length,))])
 
 
-def _is_constant(data: npt.NDArray[Any]) -> bool:
-    return data.dtype.kind in "iu" and is_folded(data)  # equal numbers, but 0.0 and -0.0 have different bits
-
-
-def _constants(columns: Sequence[Column], row_type: np.dtype[Any]) -> npt.NDArray[Any]:
-    """One row, shape (), with all that is equal in every row: counts, lengths, array headers, folded columns."""
+def _pattern(columns: Sequence[Column], row_type: np.dtype[Any]) -> tuple[npt.NDArray[Any], list[tuple[int, Column]]]:
+    """One row, shape (), with all that is equal in every row: counts, lengths, array headers, columns of one value.
+    And the other columns with their positions."""
     row = np.zeros((), row_type)
     row["fields"] = len(columns)
+    differing = []
     for i, column in enumerate(columns):
         row[f"n{i}"] = -1 if column.data is None else row_type[f"v{i}"].itemsize
         if column.data is None:
             continue
-        field = row[f"v{i}"]
         if column.data.ndim == 2:
-            field["dimensions"], field["first"] = 1, 1
-            field["oid"], field["length"] = column.type.oid, column.data.shape[1]
-            field["elements"]["n"] = column.type.wire.itemsize
-            field = field["elements"]["v"]
-        if _is_constant(column.data):
-            with np.errstate(over="ignore"):
-                field[...] = _values(column, 0)
-    return row
+            header = row[f"v{i}"]
+            header["dimensions"], header["first"] = 1, 1
+            header["oid"], header["length"] = column.type.oid, column.data.shape[1]
+            header["elements"]["n"] = column.type.wire.itemsize
+        if column.data.dtype.kind in "iu" and is_folded(column.data):  # 0.0 and -0.0 are equal, but not the same
+            _field(row, i, column)[...] = values_of(column, 0)
+        else:
+            differing.append((i, column))
+    return row, differing
+
+
+def _field(rows: npt.NDArray[Any], i: int, column: Column) -> npt.NDArray[Any]:
+    """Where the values of a column go, shape (...) or (..., k)."""
+    field: npt.NDArray[Any] = rows[f"v{i}"]
+    return field["elements"]["v"] if column.data is not None and column.data.ndim == 2 else field

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, text
 
-from model.block import F64, I64, Block
+from model.block import F64, Block
 from model.time import NS_PER_S, NS_PER_US, to_datetime
+from smc.store import arrays
+from smc.store.arrays import Array
 from smc.store.copy import Batch, Column, PgType, copy_batches
 from smc.store.latest import PROVENANCES
 from smc.store.meters import SENT_QUALITY, Stored
@@ -27,21 +29,20 @@ Rows = npt.NDArray[np.intp]
 
 # Two writers of one PMU would not see each other's uncommitted frames; so one waits for the other. Always in the
 # order of the index, so that they cannot wait for each other.
-_LOCK = text(
-    "SELECT count(pg_advisory_xact_lock(hashtext('phasor_seconds'), d)) "
-    "FROM (SELECT d FROM unnest(CAST(:devices AS integer[])) AS d ORDER BY d) AS ordered"
-)
-_OVERLAPPING = text("""
+_LOCK = """
+SELECT count(pg_advisory_xact_lock(hashtext('phasor_seconds'), d))
+FROM (SELECT d FROM unnest(%(devices)s::int4[]) AS d ORDER BY d) AS ordered
+"""
+_OVERLAPPING = """
 SELECT DISTINCT s.device_id, s.time
-FROM unnest(CAST(:devices AS integer[]), CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]))
-     AS c (device_id, first, last)
+FROM unnest(%(devices)s::int4[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[]) AS c (device_id, first, last)
 CROSS JOIN LATERAL (
     SELECT p.device_id, p.time FROM phasor_seconds p
     WHERE p.device_id = c.device_id AND p.time BETWEEN date_trunc('second', c.first) AND c.last
-      AND p.time BETWEEN :lowest AND :highest
+      AND p.time BETWEEN %(lowest)s AND %(highest)s
       AND p.time + p.offset_ns[p.frames] / 1000 * INTERVAL '1 microsecond' >= c.first
 ) AS s
-""")
+"""
 _KEEP_CONFLICT = text("""
 INSERT INTO reading_conflicts (device_id, time, received, columns, stored, offered, stored_quality, offered_quality,
                                stored_sequence, offered_sequence, digest)
@@ -60,8 +61,9 @@ class _Parts:
 
 def store(conn: Connection, block: Block) -> Stored:
     """Store a PHASOR block that is sorted by device and time."""
-    conn.execute(_LOCK, {"devices": np.unique(block.device).tolist()})
-    known = _overlapping(conn, block, _parts(block))
+    parts = _parts(block)
+    arrays.run(conn, _LOCK, {"devices": Array(PgType.INT4, np.unique(block.device[parts.start]))})
+    known = _overlapping(conn, block, parts)
     new, conflicting, winner = judge(known, block)
     if conflicting.size:
         _keep_conflicts(conn, known, block, conflicting, winner)
@@ -129,13 +131,19 @@ def _parts(block: Block) -> _Parts:
 
 
 def _overlapping(conn: Connection, block: Block, parts: _Parts) -> Frames:
-    last = parts.start + parts.frames - 1
-    firsts = [to_datetime(t) for t in block.time_ns[parts.start]]
-    lasts = [to_datetime(t) for t in block.time_ns[last]]
-    bounds = {"lowest": to_datetime(int(block.time_ns.min()) // NS_PER_S * NS_PER_S), "highest": max(lasts)}
-    devices = block.device[parts.start].tolist()
-    found = conn.execute(_OVERLAPPING, {"devices": devices, "firsts": firsts, "lasts": lasts, **bounds}).all()
-    return frames_of_parts(conn, [row.device_id for row in found], [row.time for row in found])
+    firsts, lasts = block.time_ns[parts.start], block.time_ns[parts.start + parts.frames - 1]
+    found = arrays.run(
+        conn,
+        _OVERLAPPING,
+        {
+            "devices": Array(PgType.INT4, block.device[parts.start]),
+            "firsts": Array(PgType.TIMESTAMPTZ, firsts),
+            "lasts": Array(PgType.TIMESTAMPTZ, lasts),
+            "lowest": to_datetime(int(firsts.min()) // NS_PER_S * NS_PER_S),
+            "highest": to_datetime(int(lasts.max())),
+        },
+    )
+    return frames_of_parts(conn, [device for device, _ in found], [time for _, time in found])
 
 
 def _keep_conflicts(conn: Connection, known: Frames, block: Block, rows: Rows, winner: Rows) -> None:
@@ -168,59 +176,61 @@ def batches_of(block: Block) -> list[tuple[str, list[Batch]]]:
     parts = _parts(block)
     seconds: list[Batch] = []
     channels: list[Batch] = []
-    for frames in np.unique(parts.frames):
+    for frames in np.unique(parts.frames).tolist():
         start = parts.start[parts.frames == frames]
         rows = start[:, None] + np.arange(frames)
-        seconds.append(_seconds(block, start, rows))
-        channels.extend(_channels(block, start, rows))
+        alike = block if rows.size == len(block) else block.take(rows.ravel())
+        seconds.append(_seconds(alike, frames))
+        channels.extend(_channels(alike, frames))
     return [("phasor_seconds", seconds), ("phasors", channels)]
 
 
-def _seconds(block: Block, start: Rows, rows: Rows) -> Batch:
-    time_ns: I64 = block.time_ns[rows]
-    base_ns = time_ns[:, :1] // NS_PER_US * NS_PER_US
-    parts, frames = rows.shape
+def _seconds(block: Block, frames: int) -> Batch:
+    """One row per part of a block whose parts have so many frames each."""
+    time_ns = block.time_ns.reshape(-1, frames)
+    parts = len(time_ns)
     columns = (
-        Column("device_id", PgType.INT4, block.device[start]),
-        Column("time", PgType.TIMESTAMPTZ, block.time_ns[start]),
-        Column("received", PgType.TIMESTAMPTZ, block.received_ns[rows[:, -1]]),
-        Column("provenance", PgType.INT2, np.full(parts, PROVENANCES.index(block.origin.provenance))),
-        Column("frames", PgType.INT2, np.full(parts, frames)),
-        Column("offset_ns", PgType.INT4, time_ns - base_ns),
-        Column("time_error_ns", PgType.INT8, block.time_error_ns[rows]),
-        Column("quality", PgType.INT8, block.quality[rows]),
-        Column("frequency_hz", PgType.FLOAT4, block.column("frequency_hz")[rows]),
-        Column("rocof_hz_per_s", PgType.FLOAT4, block.column("rocof_hz_per_s")[rows]),
+        Column("device_id", PgType.INT4, block.device[::frames]),
+        Column("time", PgType.TIMESTAMPTZ, time_ns[:, 0]),
+        Column("received", PgType.TIMESTAMPTZ, block.received_ns[frames - 1 :: frames]),
+        Column("provenance", PgType.INT2, np.broadcast_to(PROVENANCES.index(block.origin.provenance), parts)),
+        Column("frames", PgType.INT2, np.broadcast_to(frames, parts)),
+        Column("offset_ns", PgType.INT4, time_ns - time_ns[:, :1] // NS_PER_US * NS_PER_US),
+        Column("time_error_ns", PgType.INT8, block.time_error_ns.reshape(parts, frames)),
+        Column("quality", PgType.INT8, block.quality.reshape(parts, frames)),
+        Column("frequency_hz", PgType.FLOAT4, block.column("frequency_hz").reshape(parts, frames)),
+        Column("rocof_hz_per_s", PgType.FLOAT4, block.column("rocof_hz_per_s").reshape(parts, frames)),
     )
     return Batch(parts, columns)
 
 
-def _channels(block: Block, start: Rows, rows: Rows) -> list[Batch]:
+def _channels(block: Block, frames: int) -> list[Batch]:
     """One row per part and channel: phasors first, then analogs and digitals, which have no angle."""
     names = block.columns[2:]
     phasors = sum(name.startswith("magnitude_") for name in names)
     magnitudes, angles = block.values[:, 2 : 2 + 2 * phasors : 2], block.values[:, 3 : 3 + 2 * phasors : 2]
     others = block.values[:, 2 + 2 * phasors :]
-    found = [_channel_rows(block, start, rows, 0, magnitudes, angles)] if phasors else []
+    found = [_channel_rows(block, frames, 0, magnitudes, angles)] if phasors else []
     if others.shape[1]:
-        found.append(_channel_rows(block, start, rows, phasors, others, None))
+        found.append(_channel_rows(block, frames, phasors, others, None))
     return found
 
 
-def _channel_rows(
-    block: Block, start: Rows, rows: Rows, first_channel: int, magnitude: F64, angle: F64 | None
-) -> Batch:
-    parts, frames = rows.shape
+def _channel_rows(block: Block, frames: int, first_channel: int, magnitude: F64, angle: F64 | None) -> Batch:
     count = magnitude.shape[1]
+    device, time_ns = block.device[::frames], block.time_ns[::frames]
+    parts = len(device)
 
-    def by_channel(values: F64) -> F64:
-        """(parts, frames, channels) to (parts * channels, frames)."""
-        return values[rows].transpose(0, 2, 1).reshape(parts * count, frames)
+    def by_channel(values: F64) -> npt.NDArray[Any]:
+        """(parts * frames, channels) to (parts * channels, frames), in the server's own form: one pass for both."""
+        with np.errstate(over="ignore"):
+            turned = values.reshape(parts, frames, count).transpose(0, 2, 1).astype(PgType.FLOAT4.wire, order="C")
+        return turned.reshape(parts * count, frames)
 
     columns = (
-        Column("device_id", PgType.INT4, np.repeat(block.device[start], count)),
+        Column("device_id", PgType.INT4, np.repeat(device, count)),
         Column("channel", PgType.INT2, np.tile(np.arange(first_channel, first_channel + count), parts)),
-        Column("time", PgType.TIMESTAMPTZ, np.repeat(block.time_ns[start], count)),
+        Column("time", PgType.TIMESTAMPTZ, np.repeat(time_ns, count)),
         Column("magnitude", PgType.FLOAT4, by_channel(magnitude)),
         Column("angle_rad", PgType.FLOAT4, None if angle is None else by_channel(angle)),
     )

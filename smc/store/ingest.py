@@ -10,16 +10,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection
 
-from model.block import METER_COLUMNS, Block, Schema
-from smc.store import frames, latest, meters
+from model.block import I64, METER_COLUMNS, Block, Schema
+from model.time import NS_PER_US
+from smc.store import frames, latest, meters, rollups
 from smc.store.meters import Stored
 from smc.store.partitions import days_of, ensure_days
 
 SERIES = {Schema.METER: ("meter_readings",), Schema.PHASOR: ("phasor_seconds", "phasors")}
 
-__all__ = ["Stored", "store_block"]
+Rows = npt.NDArray[np.intp]
+
+__all__ = ["Stored", "in_order", "store_block"]
 
 
 def store_block(conn: Connection, block: Block) -> Stored:
@@ -29,8 +33,8 @@ def store_block(conn: Connection, block: Block) -> Stored:
     """
     if not len(block):
         return Stored(0, 0, 0)
-    # Sorted by key: the index is most of the cost of storing, and neighbouring keys share its pages.
-    ordered = block.take(np.lexsort((block.time_ns, block.device)))
+    rollups.mark(conn, block)  # first of all: its lock must not be waited for while rows are locked
+    ordered = in_order(block)
     ensure_days(conn, SERIES[block.schema], days_of(block.time_ns))
     if block.schema is Schema.METER:
         ordered = _with_all_columns(ordered)
@@ -40,6 +44,28 @@ def store_block(conn: Connection, block: Block) -> Stored:
     if stored.rows_new:
         latest.update(conn, ordered)
     return stored
+
+
+def in_order(block: Block) -> Block:
+    """The rows by device and stored time, equal ones in the order they came: the index is most of the cost of storing,
+    and neighbouring keys share its pages."""
+    device, time_us = block.device, block.time_ns // NS_PER_US
+    later = time_us[1:] >= time_us[:-1]
+    if ((device[1:] > device[:-1]) | (device[1:] == device[:-1]) & later).all():
+        return block
+    order = np.arange(len(block))
+    if not later.all():
+        order = _sorted_by(time_us, order)
+    return block.take(_sorted_by(device.astype(np.int64), order))
+
+
+def _sorted_by(key: I64, order: Rows) -> Rows:
+    """`order` sorted by the keys of its rows, stable: 16 bits at a time, for which numpy has a radix sort."""
+    key = key - key.min()
+    for shift in range(0, int(key.max()).bit_length(), 16):
+        digits = (key >> shift).astype(np.uint16)
+        order = order[np.argsort(digits[order], kind="stable")]
+    return order
 
 
 def _with_all_columns(block: Block) -> Block:

@@ -12,19 +12,24 @@ from sqlalchemy import Connection, text
 from model.block import F64, Block
 from model.device import Provenance
 from model.time import to_ns
-from smc.store.copy import Batch, Column, PgType, copy_batches
+from smc.store import arrays
+from smc.store.arrays import Array
+from smc.store.copy import PgType
 
 PROVENANCES = tuple(Provenance)  # the position is the number in smallint columns
 
-_STAGING = text("CREATE TEMP TABLE IF NOT EXISTS staging_latest (LIKE latest) ON COMMIT DELETE ROWS")
-# Sorted, so that two writers lock rows in one order. Taking the rows out lets one transaction do this several times.
-_MERGE = text("""
-WITH taken AS (DELETE FROM staging_latest RETURNING *)
-INSERT INTO latest SELECT * FROM taken ORDER BY device_id
+# In the order of devices, so that two writers lock rows in one order.
+_MERGE = """
+INSERT INTO latest (device_id, time, received, provenance, quality, "values")
+SELECT device_id, time, received, %(provenance)s, quality,
+       (%(values)s::float8[])[(n - 1) * %(width)s::int + 1 : n * %(width)s::int]
+FROM unnest(%(devices)s::int4[], %(times)s::timestamptz[], %(received)s::timestamptz[], %(quality)s::int8[])
+     WITH ORDINALITY AS newest (device_id, time, received, quality, n)
+ORDER BY n
 ON CONFLICT (device_id) DO UPDATE SET time = excluded.time, received = excluded.received,
     provenance = excluded.provenance, quality = excluded.quality, "values" = excluded."values"
 WHERE latest.time < excluded.time
-""")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +47,19 @@ class Latest:
 def update(conn: Connection, block: Block) -> None:
     """Keep each device's newest row of a block sorted by device and time, if it is newer than what is known."""
     newest = block.take(np.flatnonzero(np.append(block.device[1:] != block.device[:-1], True)))
-    rows = len(newest)
-    provenance = np.full(rows, PROVENANCES.index(block.origin.provenance))
-    columns = (
-        Column("device_id", PgType.INT4, newest.device),
-        Column("time", PgType.TIMESTAMPTZ, newest.time_ns),
-        Column("received", PgType.TIMESTAMPTZ, newest.received_ns),
-        Column("provenance", PgType.INT2, provenance),
-        Column("quality", PgType.INT8, newest.quality),
-        Column("values", PgType.FLOAT8, newest.values),
+    arrays.run(
+        conn,
+        _MERGE,
+        {
+            "devices": Array(PgType.INT4, newest.device),
+            "times": Array(PgType.TIMESTAMPTZ, newest.time_ns),
+            "received": Array(PgType.TIMESTAMPTZ, newest.received_ns),
+            "quality": Array(PgType.INT8, newest.quality),
+            "values": Array(PgType.FLOAT8, newest.values.ravel()),
+            "provenance": PROVENANCES.index(block.origin.provenance),
+            "width": len(block.columns),
+        },
     )
-    conn.execute(_STAGING)
-    copy_batches(conn, "staging_latest", [Batch(rows, columns)])
-    conn.execute(_MERGE)
 
 
 def latest(conn: Connection) -> dict[int, Latest]:

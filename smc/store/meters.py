@@ -95,7 +95,7 @@ def batch_of(block: Block) -> Batch:
         Column("time_error_ns", PgType.INT8, block.time_error_ns),
         Column("sequence", PgType.INT8, block.sequence),
         Column("quality", PgType.INT8, block.quality),
-        Column("provenance", PgType.INT2, np.full(rows, PROVENANCES.index(block.origin.provenance))),
+        Column("provenance", PgType.INT2, np.broadcast_to(PROVENANCES.index(block.origin.provenance), rows)),
     )
     values = tuple(
         Column(name, PgType.FLOAT8 if name in ENERGY else PgType.FLOAT4, block.column(name)) for name in METER_COLUMNS

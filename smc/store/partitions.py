@@ -74,7 +74,9 @@ class Span:
 
 def days_of(time_ns: I64) -> list[date]:
     """The UTC days of the times, newest first."""
-    return [EPOCH.date() + timedelta(days=int(day)) for day in np.unique(time_ns // DAY_NS)[::-1]]
+    first, last = int(time_ns.min()) // DAY_NS, int(time_ns.max()) // DAY_NS
+    days = np.array([first]) if first == last else np.unique(time_ns // DAY_NS)  # nearly always it is one day
+    return [EPOCH.date() + timedelta(days=int(day)) for day in days[::-1]]
 
 
 def ensure_days(conn: Connection, series: Sequence[str], days: Sequence[date]) -> int:

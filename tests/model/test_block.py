@@ -26,7 +26,7 @@ from model.device import Provenance
 from model.errors import DecodeError
 
 ROW_ARRAYS = ("time_ns", "received_ns", "time_error_ns", "sequence", "device", "quality")
-WIDTHS = {name: 8 for name in ROW_ARRAYS} | {"device": 4, "quality": 4}
+WIDTHS = dict.fromkeys(ROW_ARRAYS, 8) | {"device": 4, "quality": 4}
 # Blocks of an older intake must stay readable: this is what a block of two readings looks like.
 PINNED = (
     "47534d4302010128020000000200000068000000b328f4327b22636f6c756d6e73223a205b226672657175656e63795f687a222c2022726f"

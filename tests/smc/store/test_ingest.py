@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
-from model.block import METER_COLUMNS, Block, Quality, concatenate
+from model.block import METER_COLUMNS, Block, Quality, Schema, concatenate
 from model.time import NS_PER_S, to_datetime
-from smc.store.ingest import Stored, store_block
+from smc.store.ingest import Stored, in_order, store_block
 from smc.store.latest import latest
 from smc.store.telemetry import phasors, readings
-from tests.smc.store.blocks import START_NS, engine_of, meter_block, phasor_block, transaction
+from tests.smc.store.blocks import START_NS, block_of, engine_of, meter_block, phasor_block, transaction
 
 START, END = to_datetime(START_NS - 3600 * NS_PER_S), to_datetime(START_NS + 86_400 * NS_PER_S)
 EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -102,6 +102,24 @@ def test_a_contradiction_inside_one_block_is_found(database: str, block: Block) 
     with transaction(database) as conn:
         assert store_block(conn, twice) == Stored(len(block), 4, 1)
         assert contents(conn, block) == _fresh(conn, block)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(-3, 3))
+        | st.tuples(st.integers(0, 2**31 - 1), st.integers(-(2**60), 2**60)),
+        min_size=1,
+    ),
+    st.sampled_from([(), (0,), (1,), (1, 0)]),
+)
+def test_rows_are_put_in_the_order_of_the_key_and_equal_ones_stay(
+    keys: list[tuple[int, int]], by: tuple[int, ...]
+) -> None:
+    keys = sorted(keys, key=lambda key: [key[i] for i in by])
+    device, time_us = np.array(keys).T
+    rows = np.arange(len(keys))
+    found = in_order(block_of(Schema.METER, ("power_w",), device, time_us * 1_000 + rows % 7, rows))
+    assert found.values[:, 0].tolist() == np.lexsort((rows, time_us, device)).tolist()
 
 
 def _fresh(conn: Connection, block: Block) -> dict[int, dict[str, Any]]:
