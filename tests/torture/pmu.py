@@ -134,7 +134,7 @@ def judge_frames(store: Engine, pmu: NumberedPmu) -> FrameVerdict:
     start_ns = np.repeat([part[1] * 1_000 for part in parts], lengths)
     time_ns = start_ns + np.concatenate([part[2] for part in parts])
     number, rest = np.divmod(time_ns - pmu.start_ns, STEP_NS)
-    found_hz, found_v = (np.concatenate([part[column] for part in parts]) for column in (3, 4))
+    found_hz, found_v = (np.concatenate([part[column] for part in parts]).astype(np.float32) for column in (3, 4))
     wrong = (found_hz != expected_hz(unit, number)) | (found_v != expected_v(unit, number)) | (rest != 0)
     frames = set(zip(unit.tolist(), number.tolist(), strict=True))
     span = int(number.max() - number.min() + 1) * UNITS

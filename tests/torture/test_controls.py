@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.torture.conftest import Fault, server_folder
-from tests.torture.site import BUS, DATABASE, site
+from tests.torture.site import BUS, CARELESS, DATABASE, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(300)]
 
@@ -49,7 +49,7 @@ def test_a_worker_that_acknowledges_before_it_commits(fault: Fault) -> None:
 
 def test_a_bus_without_its_file(fault: Fault) -> None:
     without = {"options": {"appendonly": "no"}}
-    with server_folder() as place, site(place, BUS, seed=24, judged=False, bus=without) as made:
+    with server_folder() as place, site(place, BUS, seed=24, judged=False, intake=CARELESS, bus=without) as made:
         for _ in range(KILLS):
             made.suffer(made.kill_bus)
         verdict = made.finish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import redis
 from host.valkey import Valkey
 from tests.torture.conftest import Fault, server_folder
 from tests.torture.power import EARLY_SIZES, Disk
-from tests.torture.site import BUS, DATABASE, Site, site
+from tests.torture.site import BUS, CARELESS, DATABASE, INTAKE, Site, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(600)]
 
@@ -30,12 +30,15 @@ def mortal(
     mount: tuple[str, ...] = (),
     database: Mapping[str, object] | None = None,
     bus: Mapping[str, object] | None = None,
+    intake: Sequence[str] = INTAKE,
 ) -> Iterator[tuple[Site, Disk]]:
     """A site whose servers keep their data on a disk that can lose its power."""
     with ExitStack() as stack:
         place = stack.enter_context(server_folder())
         disk = stack.enter_context(Disk(place, mount))
-        made = stack.enter_context(site(place, ack, seed, database=database, bus=bus, on=disk.folder, judged=False))
+        made = stack.enter_context(
+            site(place, ack, seed, database=database, bus=bus, on=disk.folder, judged=False, intake=intake)
+        )
         disk.sync()
         yield made, disk
 
@@ -64,7 +67,7 @@ def test_a_database_that_does_not_sync_is_found_out(fault: Fault) -> None:
 
 
 def test_a_bus_that_syncs_every_second_is_found_out(fault: Fault) -> None:
-    with mortal(BUS, seed=6, bus={"options": {"appendfsync": "everysec"}}) as (made, disk):
+    with mortal(BUS, seed=6, intake=CARELESS, bus={"options": {"appendfsync": "everysec"}}) as (made, disk):
         for _ in range(CUTS):
             made.suffer(lambda: made.lose_power(disk))
         verdict = made.finish()
