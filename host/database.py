@@ -9,13 +9,15 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from psycopg.errors import DeadlockDetected
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from model.errors import SetupError
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+_ATTEMPTS = 5
 _MIGRATION_LOCK = 0x47524944  # "GRID": two programs that migrate at once wait for each other
 
 
@@ -79,10 +81,23 @@ def _run(url: str, action: Callable[[Config], None]) -> None:
         with made.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
             connection.commit()
-            action(alembic_config(connection))
-            connection.commit()
+            _repeat_deadlocked(connection, action)
     finally:
         made.dispose()  # closing the session gives the lock back
+
+
+def _repeat_deadlocked(connection: Connection, action: Callable[[Config], None]) -> None:
+    """Migrations run beside writers, who lock tables in another order: whoever is chosen as the victim tries again."""
+    for last in (*[False] * (_ATTEMPTS - 1), True):
+        try:
+            action(alembic_config(connection))
+            connection.commit()
+        except OperationalError as error:
+            if last or not isinstance(error.orig, DeadlockDetected):
+                raise
+            connection.rollback()
+        else:
+            return
 
 
 def _address(url: str) -> URL:

@@ -136,9 +136,8 @@ def run(context: StageContext, stop: threading.Event) -> None:
     limits_of(context.settings)
     while not stop.is_set():
         try:
-            with context.engine.connect() as conn:
-                conn.detach()  # closed at the end, not given back: the lock must not outlive our work in a pool
-                if kept.take_house(conn):
+            with kept.house(context.engine) as conn:
+                if conn is not None:
                     Keeper(context, conn).run(stop)
                 else:
                     stop.wait(STANDBY_S)

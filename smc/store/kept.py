@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from smc.store import partitions
 from smc.store.partitions import Span
@@ -28,10 +29,17 @@ class Kept:
     goes: datetime
 
 
-def take_house(conn: Connection) -> bool:
-    """Become the one who keeps house, as long as this very connection lives. Commits."""
-    with conn.begin():
-        return bool(conn.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": HOUSE_LOCK}).scalar_one())
+@contextmanager
+def house(engine: Engine) -> Iterator[Connection | None]:
+    """The connection of the one who keeps house, as long as it lives; None where somebody else does."""
+    with engine.connect() as conn:
+        try:
+            with conn.begin():
+                query = text("SELECT pg_try_advisory_lock(:key)")
+                taken = bool(conn.execute(query, {"key": HOUSE_LOCK}).scalar_one())
+            yield conn if taken else None
+        finally:
+            conn.invalidate()  # ends the session: in a connection given back to the pool the lock would live on
 
 
 def stay(conn: Connection) -> None:

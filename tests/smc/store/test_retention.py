@@ -55,10 +55,8 @@ def house(url: str) -> Iterator[Connection]:
 
 def keep(url: str, now: datetime = NOW) -> Round:
     """What is stored is rolled up first, as a centre does all the time."""
-    engine = engine_of(url)
-    assert not roll_up(engine, now).behind
-    engine.dispose()
     with house(url) as conn:
+        assert not roll_up(conn, now).behind
         return retention.keep_round(conn, now, LIMITS)
 
 

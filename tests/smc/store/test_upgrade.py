@@ -1,0 +1,63 @@
+"""The schema goes back and forth while readings come in and the house is kept: nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from host.database import downgrade, heads, migrate
+from smc import keep
+from smc.bus import MemoryBus
+from smc.context import StageContext
+from tests.smc.stages.line import centre, running, until
+from tests.smc.store.blocks import transaction
+from tests.smc.store.steady import load, lost_doubled_wrong
+
+BEFORE_KEEPING = "smc_0002"
+
+
+@pytest.fixture
+def context(database: str, tmp_path: Path) -> Iterator[StageContext]:
+    made = centre(database, MemoryBus(), tmp_path)
+    yield made
+    made.engine.dispose()
+
+
+def test_an_upgrade_under_load_and_back_loses_nothing(
+    context: StageContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keep, "RETRY_S", 0.5)
+    url = context.settings.database_url
+    with running(context, keep), load(url, tmp_path) as going:
+        going.more(5)
+        downgrade(url, "smc", BEFORE_KEEPING)
+        before = going.restarts
+        until(lambda: going.restarts > before, "the program misses its schema")
+        migrate(url, "smc")
+        going.more(5)
+        until(lambda: rounds(url), "the house is kept again")
+    with transaction(url) as conn:
+        assert set(conn.scalars(text("SELECT version_num FROM alembic_version"))) == heads("smc")
+    assert lost_doubled_wrong(url, going.acknowledged) == (0, 0, 0)
+
+
+def rounds(url: str) -> int:
+    with transaction(url) as conn:
+        return int(conn.execute(text("SELECT count(*) FROM keep_rounds")).scalar_one())
+
+
+def test_what_was_lost_doubled_or_changed_is_found(smc_embedded: str, tmp_path: Path) -> None:
+    with load(smc_embedded, tmp_path) as going:
+        going.more(3)
+    assert lost_doubled_wrong(smc_embedded, going.acknowledged) == (0, 0, 0)
+    with transaction(smc_embedded) as conn:
+        conn.execute(text("DELETE FROM meter_readings WHERE device_id = 3 AND power_w = 1"))
+        conn.execute(text("UPDATE meter_readings SET power_w = 7 WHERE device_id = 4 AND power_w = 1"))
+        conn.execute(text("DROP INDEX meter_readings_key"))
+        conn.execute(
+            text("INSERT INTO meter_readings SELECT * FROM meter_readings WHERE device_id = 5 AND power_w = 1")
+        )
+    assert lost_doubled_wrong(smc_embedded, going.acknowledged) == (1, 1, 1)
