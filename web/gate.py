@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import flask
 import orjson
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from werkzeug.wrappers import Response
 
 from model.errors import NotPermitted
@@ -115,12 +115,16 @@ class Gate:
         token = flask.request.cookies.get(self.cookie, "")
         if not token or len(token) > 128:
             return None
-        with self.engine.begin() as conn:
+        with self._statements() as conn:
             return store.lookup(conn, token, self.lifetime, touch=not _passive())
+
+    def _statements(self) -> Connection:
+        """A connection on which every statement stands alone; every request asks, and a transaction costs more."""
+        return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def alive(self, token: str) -> bool:
         """Whether the session of a token still lives; asked by an open stream, which keeps nothing awake."""
-        with self.engine.begin() as conn:
+        with self._statements() as conn:
             return store.lookup(conn, token, self.lifetime, touch=False) is not None
 
     def _refusal(self, rule: Rule | None, path: str) -> Response | None:

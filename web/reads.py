@@ -19,8 +19,8 @@ class Reads:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection to read on; nothing of it is kept."""
-        with self.engine.connect() as conn:
+        """A connection to read on; nothing of it is kept. Every statement stands alone, so none waits for a BEGIN."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
             yield conn
 
     def now(self) -> datetime:

@@ -135,4 +135,5 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: 
 
 
 def _cell(title: str, content: Any) -> html.Td:
-    return html.Td(content, **({"data-label": title} if title else {}))
+    whole = html.Div(content) if isinstance(content, list | tuple) else content  # beside its title as one piece
+    return html.Td(whole, **{"data-label": title})

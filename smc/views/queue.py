@@ -51,7 +51,7 @@ COLUMNS = (
         "origin", "Data", "origin", 54, options={"cellClassRules": MARKS, "headerTooltip": "Where the data are from"}
     ),
     Column("title", "What", "what", options={"flex": 1, "minWidth": 240, "wrapText": True, "autoHeight": True}),
-    Column("waits", "Waits", "waits", 62, options=WAITS),
+    Column("waits", "Waits", "waits", 68, options=WAITS),
     Column("entity", "Entity", "mono", 114, options={"tooltipField": "device"}),
     Column("status", "Status", "status", 124),
     Column("assignee", "Assignee", width=86),
