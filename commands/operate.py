@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from sqlalchemy import make_url
+
 from host.backup import backup as write_backup
 from host.backup import restore as load_backup
 from host.database import engine
@@ -16,20 +18,27 @@ from trust.store import verify_audit
 
 def backup(centre: str, file: str, environment: Mapping[str, str]) -> int:
     """Dump DATABASE_URL into `file`."""
-    created = iso_utc(to_datetime(SystemClock().now_ns()))
+    clock = SystemClock()
+    began_s, created = clock.monotonic_s(), iso_utc(to_datetime(clock.now_ns()))
     manifest = write_backup(database_url(environment), centre, created, Path(file), client_binaries(environment))
-    print(f"backup: {file} bytes={manifest.size} rows={sum(manifest.rows.values())} sha256={manifest.sha256}")
+    took_s = clock.monotonic_s() - began_s
+    rows = sum(manifest.rows.values())
+    print(f"backup: {file} bytes={manifest.size} rows={rows} seconds={took_s:.1f} sha256={manifest.sha256}")
     return 0
 
 
 def restore(file: str, into: str, environment: Mapping[str, str]) -> int:
     """Load `file` into the empty database `into`, compare counts, verify the audit chain."""
+    clock = SystemClock()
+    began_s = clock.monotonic_s()
     manifest = load_backup(Path(file), into, client_binaries(environment))
     loaded = engine(into, "restore", pool_size=1)
     with loaded.connect() as conn:
         head = verify_audit(conn)  # AuditBroken says where it lies
     loaded.dispose()
-    print(f"restore: {into.rsplit('/', 1)[-1]} rows={sum(manifest.rows.values())} audit={head.number} records intact")
+    rows, took_s = sum(manifest.rows.values()), clock.monotonic_s() - began_s
+    name = make_url(into).database
+    print(f"restore: {name} rows={rows} audit={head.number} records intact, seconds={took_s:.1f}")
     return 0
 
 

@@ -28,6 +28,26 @@ _IS_TIMESCALE = "SELECT count(*) > 0 FROM pg_extension WHERE extname = 'timescal
 _TABLES = """SELECT quote_ident(table_name) FROM information_schema.tables
              WHERE table_schema = 'public' AND table_type = 'BASE TABLE' ORDER BY 1"""
 
+# What a superuser has restored belongs to whom the database belongs to; chunks follow their hypertable.
+_GIVE_TO_OWNER = """
+DO $$
+DECLARE
+    owner     regrole := (SELECT datdba FROM pg_database WHERE datname = current_database());
+    statement text;
+BEGIN
+    FOR statement IN
+        SELECT format('ALTER TABLE %s OWNER TO %s', oid::regclass, owner) FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+        UNION ALL
+        SELECT format('ALTER FUNCTION %s OWNER TO %s', oid::regprocedure, owner) FROM pg_proc p
+        WHERE pronamespace = 'public'::regnamespace
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END $$
+"""
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -78,10 +98,11 @@ def restore(file: Path, url: str, binaries: Path) -> Manifest:
     with tempfile.TemporaryDirectory() as folder:
         manifest, dump = _unpack(file, Path(folder))
         if manifest.timescaledb:
+            _require_superuser(engine)
             _execute(engine, "CREATE EXTENSION IF NOT EXISTS timescaledb", "SELECT timescaledb_pre_restore()")
         _run(url, binaries / "pg_restore", ["--no-owner", "--no-privileges", "--exit-on-error", str(dump)], into=True)
         if manifest.timescaledb:
-            _execute(engine, "SELECT timescaledb_post_restore()")
+            _execute(engine, "SELECT timescaledb_post_restore()", _GIVE_TO_OWNER)
     _compare(engine, manifest)
     engine.dispose()
     return manifest
@@ -93,6 +114,14 @@ def _compare(engine: Engine, manifest: Manifest) -> None:
             found = conn.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()  # noqa: S608 - names from the verified manifest
             if found != expected:
                 raise SetupError(f"rows of {name} after the restore", found, expected, "use another backup")
+
+
+def _require_superuser(engine: Engine) -> None:
+    with engine.connect() as conn:
+        name, able = conn.execute(text("SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user")).one()
+    if not able:
+        expected = "a superuser, because TimescaleDB's own restore functions ask for one"
+        raise SetupError("role of --into", name, expected, "name a superuser; the tables go to the database's owner")
 
 
 def _execute(engine: Engine, *statements: str) -> None:
@@ -137,6 +166,11 @@ def _pack(file: Path, dump: Path, manifest: Manifest) -> None:
     with partial.open("rb") as handle:
         os.fsync(handle.fileno())
     partial.rename(file)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # or a power cut may forget the name of a file that is safe on disk
+    finally:
+        os.close(folder)
 
 
 def _unpack(file: Path, folder: Path) -> tuple[Manifest, Path]:

@@ -30,7 +30,7 @@ _FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
 @pytest.fixture(scope="session")
 def postgres_embedded() -> Iterator[Postgres]:
     """The PostgreSQL of the wheel, on a folder of its own."""
-    with _folder() as folder, Postgres(Path(folder), options=_FAST, durable=False) as server:
+    with private_folder() as folder, Postgres(Path(folder), options=_FAST, durable=False) as server:
         yield server
 
 
@@ -42,7 +42,10 @@ def postgres_timescale() -> Iterator[Postgres]:
     except OperatorError as error:
         missing("TimescaleDB", str(error))
     options = _FAST | timescale.OPTIONS
-    with _folder() as folder, Postgres(Path(folder), binaries=binaries, options=options, durable=False) as server:
+    with (
+        private_folder() as folder,
+        Postgres(Path(folder), binaries=binaries, options=options, durable=False) as server,
+    ):
         yield server
 
 
@@ -103,7 +106,8 @@ def _template(server: Postgres, branch: str) -> str:
     return name
 
 
-def _folder() -> tempfile.TemporaryDirectory[str]:
+def private_folder() -> tempfile.TemporaryDirectory[str]:
+    """An empty folder for a server; gone at the end of the block."""
     folder = tempfile.TemporaryDirectory(prefix="grid-smc-test-", ignore_cleanup_errors=True)
     Path(folder.name).chmod(0o711)  # a server started by root runs as nobody and must get through
     return folder
