@@ -56,7 +56,7 @@ def plain_python(data: bytes, configuration: Configuration) -> list[tuple[object
 @cache
 def _crc_table() -> npt.NDArray[np.uint16]:
     """CRC register after a 16-bit word, by (register xor word), in the byte order of the machine."""
-    table = np.arange(0x1_0000, dtype=np.uint32)
+    table: npt.NDArray[np.integer] = np.arange(0x1_0000, dtype=np.uint32)
     for _ in range(16):
         table = np.where(table & 0x8000, table << 1 ^ 0x1021, table << 1) & 0xFFFF
     return table.astype(np.uint16)

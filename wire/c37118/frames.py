@@ -117,7 +117,7 @@ def _fold(words: U16) -> U16:
 def _moved(words: int) -> U16:
     """A word's remainder so many words further on, by the word; both in the byte order of the wire."""
     if words == 1:
-        table = np.arange(0x1_0000, dtype=np.uint32)
+        table: npt.NDArray[np.integer] = np.arange(0x1_0000, dtype=np.uint32)
         for _ in range(16):
             table = np.where(table & 0x8000, table << 1 ^ CRC_POLYNOMIAL, table << 1) & 0xFFFF
         order = np.arange(0x1_0000, dtype=np.uint16).byteswap()
