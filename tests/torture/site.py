@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import text
 
 from host.database import migrate
 from host.postgres import ADMINISTRATOR, Postgres
 from host.processes import running_in
 from host.valkey import Valkey
 from smc.bus import RedisBus
+from smc.partition import FAMILY
 from tests.servers.brokers import Broker
 from tests.smc.gateway.kill_intake import Line, Load, Verdict
 from tests.torture.centre import idle
@@ -39,7 +41,8 @@ STORE = ("app.py", "smc", "store")
 
 @dataclass
 class Site:
-    """`ack` is the acknowledgement point. `slowest_s`: the longest time from a fault to the next stored message."""
+    """`ack` is the acknowledgement point. `slowest_s`: the longest time from a fault to the next stored message;
+    `only_on_bus`: messages that nobody had taken off the bus when it was killed, each time."""
 
     url: str
     database: Postgres
@@ -78,13 +81,14 @@ class Site:
         """What can happen here, by name."""
         killed = {"intake": self.line.intake.kill}
         killed |= {process.log.stem: process.kill for process in (*self.workers, *self.stages)}
-        servers = {
+        others = {
+            "amid storing": self.kill_storing,
             "postmaster": lambda: self.strike(self.database),
             "backend": self.kill_backend,
             "bus": self.kill_bus,
             "broker": self.restart_broker,
         }
-        return killed | servers
+        return killed | others
 
     def suffer(self, fault: Callable[[], None]) -> None:
         """The fault at a random moment with work in hand; returns when messages are stored again."""
@@ -108,15 +112,30 @@ class Site:
             found = [pid for (pid,) in connection.execute(query)]
         os.kill(self.chance.choice(found), signal.SIGKILL)
 
+    def kill_storing(self) -> None:
+        """kill -9 of whoever stores, in the middle of a transaction: it waits there for a lock that we hold."""
+        with self.line.store.connect() as conn:
+            conn.execute(text("LOCK TABLE meter_readings IN SHARE ROW EXCLUSIVE MODE"))
+            time.sleep(HELD_S)
+            for process in self.workers or [self.line.intake]:
+                process.kill()
+
     def kill_bus(self) -> None:
         with self.held_workers():
             self.strike(self.bus)
 
-    def restart_broker(self) -> None:
-        """In order: kill -9 makes Mosquitto forget what it has answered for, whatever its settings (see page.md)."""
-        self.broker.stop()
+    def restart_broker(self, by: signal.Signals = signal.SIGTERM) -> None:
+        """In order: kill -9 makes Mosquitto forget what it has answered for, see the controls."""
+        self.broker.stop(by)
         time.sleep(self.chance.uniform(0, AWAY_MOST_S))
         self.broker.start()
+
+    def kill_broker(self) -> None:
+        """While it holds what nobody has taken yet."""
+        self.line.intake.hold()
+        time.sleep(HELD_S)
+        self.restart_broker(signal.SIGKILL)
+        self.line.intake.go_on()
 
     @contextmanager
     def held_workers(self) -> Iterator[None]:
@@ -125,7 +144,9 @@ class Site:
             worker.hold()
         if self.workers:
             time.sleep(HELD_S)
-            self.only_on_bus.append(len(self.line.sender.acknowledged) - self.line.stored())
+            bus = RedisBus(self.bus.url, self.line.load.site)
+            self.only_on_bus.append(sum(map(bus.length, bus.topics(FAMILY))))
+            bus.close()
         yield
         for worker in self.workers:
             worker.go_on()

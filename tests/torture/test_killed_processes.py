@@ -37,17 +37,6 @@ def test_the_intake_killed_twenty_times(
     assert line.intake.ended == 0
 
 
-def test_the_intake_killed_while_it_answers_too_early(
-    smc_embedded: str, valkey_url: str, mosquitto: Mosquitto, tmp_path: Path, fault: Fault
-) -> None:
-    runner = ("-m", "tests.smc.gateway.hasty_intake")
-    with running(Line(smc_embedded, valkey_url, mosquitto, Load(900), tmp_path, runner)) as line:
-        verdict = kill_often(line, 5)
-    how = "control: the same, 5 times, with an intake that answers before it commits"
-    fault("F1", how, f"{verdict.acknowledged} {READINGS}", verdict.lost, verdict.doubled, control=True)
-    assert verdict.lost > 0
-
-
 def test_detect_and_stages_killed(
     smc_embedded: str, valkey_url: str, tmp_path: Path, truth: Outcome, fault: Fault
 ) -> None:

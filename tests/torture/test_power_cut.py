@@ -13,6 +13,7 @@ import redis
 
 from host.valkey import Valkey
 from tests.torture.conftest import Fault, server_folder
+from tests.torture.editions import NAMES, bus_options, database_options
 from tests.torture.power import EARLY_SIZES, Disk
 from tests.torture.site import BUS, CARELESS, DATABASE, INTAKE, Site, site
 
@@ -20,7 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(600)]
 
 CUTS = 5
 SYNCED = 500
-MOUNTS = {"as usual": (), "with sizes written early": EARLY_SIZES}
+EARLY = "with sizes written early"
+MOUNTS = {"as usual": (), EARLY: EARLY_SIZES}
 
 
 @contextmanager
@@ -43,18 +45,26 @@ def mortal(
         yield made, disk
 
 
-@pytest.mark.parametrize("mount", MOUNTS)
-@pytest.mark.parametrize("ack", [DATABASE, BUS])
-def test_power_cuts(ack: str, mount: str, fault: Fault) -> None:
-    with mortal(ack, seed=4, mount=MOUNTS[mount]) as (made, disk):
+@pytest.mark.parametrize(
+    ("ack", "mount", "edition", "kind"),
+    [
+        pytest.param(DATABASE, "as usual", "embedded", "valkey", marks=[pytest.mark.embedded, pytest.mark.valkey]),
+        pytest.param(DATABASE, EARLY, "timescale", "redis", marks=[pytest.mark.timescale, pytest.mark.redis]),
+        pytest.param(BUS, "as usual", "timescale", "valkey", marks=[pytest.mark.timescale, pytest.mark.valkey]),
+        pytest.param(BUS, EARLY, "embedded", "redis", marks=[pytest.mark.embedded, pytest.mark.redis]),
+    ],
+)
+def test_power_cuts(ack: str, mount: str, edition: str, kind: str, fault: Fault) -> None:
+    with mortal(ack, 4, MOUNTS[mount], database_options(edition), bus_options(kind)) as (made, disk):
         for _ in range(CUTS):
             made.suffer(lambda: made.lose_power(disk))
         verdict = made.finish()
-    how = f"{CUTS} power cuts of database and bus, acknowledged by the {ack}, ext4 mounted {mount}"
+    how = f"{CUTS} power cuts, acknowledged by the {ack}, {NAMES[edition]}, {NAMES[kind]}, ext4 mounted {mount}"
     counted = f"{verdict.acknowledged} readings acknowledged to the sender; up again by itself"
     fault("F4", how, counted, verdict.lost, verdict.doubled + verdict.wrong)
     assert (verdict.lost, verdict.doubled, verdict.wrong) == (0, 0, 0)
     assert min(made.line.in_hand) > 0
+    assert ack == DATABASE or min(made.only_on_bus) > 0
 
 
 def test_a_database_that_does_not_sync_is_found_out(fault: Fault) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from model.errors import OperatorError
-from scripts import timescale
-from tests.servers.needs import missing, program
 from tests.torture.conftest import Fault, server_folder
+from tests.torture.editions import NAMES, bus_options, database_options
 from tests.torture.site import BUS, DATABASE, RESUMED_S, drawn, site
 from tests.torture.undisturbed import incidents, undisturbed
 
 KILLS = 10
-NAMES = {"embedded": "PostgreSQL", "timescale": "TimescaleDB", "valkey": "Valkey", "redis": "Redis"}
 # Each acknowledgement point meets each server, and each database each bus.
 COMBINATIONS = [
     pytest.param(1, DATABASE, "embedded", "valkey", marks=[pytest.mark.embedded, pytest.mark.valkey]),
@@ -24,19 +20,6 @@ COMBINATIONS = [
     pytest.param(3, BUS, "embedded", "redis", marks=[pytest.mark.embedded, pytest.mark.redis]),
     pytest.param(4, BUS, "timescale", "valkey", marks=[pytest.mark.timescale, pytest.mark.valkey]),
 ]
-
-
-def database_options(edition: str) -> Mapping[str, object]:
-    if edition == "embedded":
-        return {}
-    try:
-        return {"binaries": timescale.get(), "options": timescale.OPTIONS}
-    except OperatorError as error:
-        missing("TimescaleDB", str(error))
-
-
-def bus_options(kind: str) -> Mapping[str, object]:
-    return {} if kind == "valkey" else {"binary": Path(program("redis-server", "redis-server"))}
 
 
 @pytest.mark.slow
