@@ -16,8 +16,14 @@
   const here = () => window.location.pathname === "/incidents";
 
   function grid() {
-    const api = window.dash_ag_grid && window.dash_ag_grid.getApi && window.dash_ag_grid.getApi(GRID);
-    return api && !api.isDestroyed() ? api : null;
+    if (!document.getElementById(GRID) || !window.dash_ag_grid) return null;
+    try {
+      const api = window.dash_ag_grid.getApi(GRID);
+      return api && !api.isDestroyed() ? api : null;
+    } catch (error) {
+      if (!String(error).includes("not initialized yet")) throw error;
+      return null; // its place is there, the grid itself comes in a moment
+    }
   }
 
   // A key may come before the list does: it waits for the rows, it is not lost. A list that is empty stays empty.
