@@ -26,8 +26,8 @@ from model.block import METER_COLUMNS, Block, decode_block, encode_block
 from smc.bus import RedisBus
 
 AREA = "bus"
-ROWS_PER_BLOCK = 5_000  # as the intake flushes by default
-NARROW_BLOCKS, METER_BLOCKS, SINGLES = 200, 60, 2_000
+ROWS_PER_BLOCK = 20_000  # the largest message
+NARROW_BLOCKS, METER_BLOCKS, SINGLES = 100, 25, 200
 PER_RECEIVE, SINGLES_PER_RECEIVE = 16, 1_000
 GOAL_ROWS_PER_S = 5e6
 SINGLE = "row per message, plain client"

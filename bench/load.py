@@ -11,8 +11,6 @@ import asyncio
 import statistics
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -21,7 +19,7 @@ import structlog
 from sqlalchemy import text
 
 from bench.measure import Spent, cpu_s
-from bench.servers import DATABASE, PLAIN, postgres, scratch
+from bench.servers import DATABASE, PLAIN, off_the_bus, postgres, scratch
 from bench.synthetic import FRAMES_PER_S, meter_rows, phasor_frames
 from bench.table import Row, row
 from host.database import engine
@@ -30,7 +28,7 @@ from host.valkey import Valkey
 from model.block import Block, Origin
 from model.device import Provenance
 from model.time import NS_PER_S, SystemClock
-from smc.bus import Bus, RedisBus
+from smc.bus import RedisBus
 from smc.context import StageContext
 from smc.gateway.batcher import Batcher
 from smc.gateway.registry import Registry
@@ -170,7 +168,7 @@ def _measure(database: Postgres, bus: Valkey, source: Source, begin_ns: int | No
     store = engine(settings.database_url, "bench")
     context = StageContext(settings, store, RedisBus(bus.url, SITE), SystemClock(), structlog.get_logger())
     before = _stored(context)
-    with _reader(RedisBus(bus.url, SITE)):
+    with off_the_bus(RedisBus(bus.url, SITE)):
         server_s, bus_s, client_s = cpu_s([database.pid]), cpu_s([bus.pid]), time.process_time()
         wall_s, lags_s = asyncio.run(_pace(context, source, begin_ns))
         client_s = time.process_time() - client_s
@@ -217,25 +215,6 @@ def _meters(step: int, step_s: float, begin_ns: int) -> list[Block]:
         return []
     device = FIRST_METER + np.arange(first, last) % METERS
     return [meter_rows(device, np.full(last - first, begin_ns + round(step * step_s * NS_PER_S)), step)]
-
-
-@contextmanager
-def _reader(bus: Bus) -> Iterator[None]:
-    """Somebody who takes the blocks off the bus, as the detectors do."""
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.is_set():
-            found = bus.receive("blocks", "detect", "bench", 16, 0.2)
-            bus.acknowledge("blocks", "detect", [delivery.entry for delivery in found])
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _stored(context: StageContext) -> int:

@@ -1,8 +1,9 @@
-"""Database servers of a benchmark: both editions, with fsync, in a folder that goes with them."""
+"""Servers of a benchmark: both editions of the database, with fsync, in a folder that goes with them."""
 
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from host.database import migrate
 from host.postgres import Postgres
 from scripts import timescale  # type: ignore[import-not-found]
+from smc.bus import Bus
 
 PLAIN, TIMESCALE = "plain", "TimescaleDB"
 EDITIONS = (PLAIN, TIMESCALE)
@@ -34,3 +36,22 @@ def postgres(folder: Path, edition: str, options: Mapping[str, str] = OPTIONS) -
     with Postgres(folder / edition, binaries=binaries, options=found, durable=False) as server:
         migrate(server.create_database(DATABASE), "smc")
         yield server
+
+
+@contextmanager
+def off_the_bus(bus: Bus) -> Iterator[None]:
+    """Somebody who takes the blocks off the bus, as the detectors do."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            found = bus.receive("blocks", "detect", "bench", 16, 0.2)
+            bus.acknowledge("blocks", "detect", [delivery.entry for delivery in found])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
