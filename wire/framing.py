@@ -33,6 +33,11 @@ class Skip:
     error: DecodeError | None = None
 
 
+def without_traceback(error: DecodeError) -> DecodeError:
+    """The same error to keep: a traceback would keep alive all frames it went through, and the bytes in them."""
+    return DecodeError(error.reason, error.what, error.value, error.expected)
+
+
 class Splitter(ABC, Generic[Message]):
     """Splits the bytes of one direction of one connection; the caller keeps one for each and looks into `rejects`."""
 
@@ -87,7 +92,7 @@ class Splitter(ABC, Generic[Message]):
 
     def _pass(self, data: bytes, error: DecodeError) -> None:
         if self._skip_error is None:
-            self._skip_error = error
+            self._skip_error = without_traceback(error)
         self._skip += data
         if len(self._skip) >= MAX_REJECT:
             self._end_skip()

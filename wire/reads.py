@@ -196,7 +196,8 @@ class _Reader:
     def _check_header(self) -> None:
         missing = [name for name in self._layout.columns if self.header.count(name) != 1]
         if missing or len(self.header) > MAX_COLUMNS:
-            raise DecodeError("columns", "header of a file of reads", self.header[:16], f"once each {missing[:16]}")
+            shown = [name[:20] for name in self.header[:16]]
+            raise DecodeError("columns", "header of a file of reads", shown, f"once each {missing[:16]}")
         self._at = {name: i for i, name in enumerate(self.header)}
 
     def _devices(self, chunk: _Chunk) -> I32:

@@ -227,7 +227,7 @@ def _quick(pack: bytes, now_ns: int) -> Pack | None:
         return None
     try:
         sent = _EXACT.decode(pack)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError):  # the latter for what is not UTF-8
         return None
     base: Any = sent[0].bn
     start: Any = sent[0].bt

@@ -18,6 +18,7 @@ import msgspec
 
 from model.errors import DecodeError
 from model.time import NS_PER_S, NS_PER_US, to_ns
+from wire.framing import without_traceback
 
 MAX_LINE = 65_536
 MAX_BYTES = 16 * 1024 * 1024
@@ -120,7 +121,7 @@ def decode_lines(data: bytes, log: str = "") -> Lines:
         try:
             logs.append(decode_line(line, log))
         except DecodeError as error:
-            refused.append(Refused(number, line[:MAX_NAME], error))
+            refused.append(Refused(number, line[:MAX_NAME], without_traceback(error)))
     return Lines(tuple(logs), tuple(refused), blank)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from model.errors import DecodeError
 from wire.c37118.stream import Reject
+from wire.framing import without_traceback
 from wire.iec104.apci import NUMBERS, Apdu, ApduStream, Numbered, Supervisory, Unnumbered, encode_apdu
 from wire.iec104.asdu import Asdu, decode_asdu
 
@@ -54,7 +55,7 @@ class Session:
         try:
             asdu = decode_asdu(frame.asdu)
         except DecodeError as error:
-            return Reject(error, encode_apdu(frame))
+            return Reject(without_traceback(error), encode_apdu(frame))
         if not asdu.known:
             self.unknown[asdu.type] += 1
         return Heard(asdu, frame.send, frame.receive, missing)
