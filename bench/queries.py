@@ -1,8 +1,8 @@
 """What the desk asks of 50 million stored values, against the naive way to ask it, and against a limit in ms.
 
-500 meters: 30 days at 15 min, then 36 hours at 20 s; rows of 11 values. Stored by our own path and rolled up by our own
-roller on TimescaleDB's Apache edition, then vacuumed and analysed. The naive ways read raw rows with plain SQL, bounded
-in time as far as they can be.
+500 meters: 30 days at 15 min, then 36 hours at 20 s; rows of 11 values. Stored by our own path on TimescaleDB's Apache
+edition and rolled up by our own roller, which begins 26 hours back to save time: what lies before is read raw, which is
+slower. Then vacuumed and analysed. The naive ways read raw rows with plain SQL, bounded in time as far as they can be.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ COLUMN = "power_w"
 SPLIT_NS = START_NS + HISTORY_DAYS * 86_400 * NS_PER_S
 END_NS = SPLIT_NS + RECENT_HOURS * 3_600 * NS_PER_S
 END = to_datetime(END_NS)
+ROLLED = timedelta(hours=26)
 DAY, HOUR, MONTH = timedelta(days=1), timedelta(hours=1), timedelta(days=30)
 
 _LATEST = "SELECT DISTINCT ON (device_id) * FROM meter_readings WHERE time >= :start ORDER BY device_id, time DESC"
@@ -148,6 +149,8 @@ def _fill(store: Engine) -> int:
 
 
 def _roll_up(store: Engine, now: datetime) -> None:
+    with store.begin() as conn:
+        conn.execute(text("UPDATE rollup_frontiers SET frontier = :start"), {"start": END - ROLLED})
     with store.connect() as conn:
         while rollups.roll_up(conn, now).behind:
             pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO, TypedDict
@@ -58,7 +57,7 @@ def figure(number: float) -> str:
     """
     if number == 0 or not 1e-4 <= abs(number) < 1e12:
         return f"{number:.3g}"
-    digits = 2 - math.floor(math.log10(abs(number)))
+    digits = 2 - int(f"{number:.2e}".partition("e")[2])
     return f"{round(number, digits):,.{max(0, digits)}f}"
 
 
