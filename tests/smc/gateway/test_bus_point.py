@@ -26,8 +26,6 @@ from tests.servers.brokers import Mosquitto
 from tests.smc.gateway.conftest import SITE, enrol, eventually, meter, running, with_settings
 from tests.smc.gateway.test_mqtt import at_broker, count, pack, publish, subscribed
 
-AWAY_S = 5.0
-
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -83,18 +81,25 @@ def storing(context: StageContext) -> Iterator[None]:
     assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("away_s", [1.5, pytest.param(5.0, marks=pytest.mark.slow)])
 def test_answers_go_on_while_the_database_is_away(
-    context: StageContext, mosquitto: Mosquitto, valkey_url: str, postgres_embedded: Postgres, answers: list[float]
+    context: StageContext,
+    mosquitto: Mosquitto,
+    valkey_url: str,
+    postgres_embedded: Postgres,
+    answers: list[float],
+    away_s: float,
 ) -> None:
-    context = on_bus(at_broker(context, mosquitto, "DSO-3001"), valkey_url, site="DSO-3001")
+    site = f"DSO-30{round(away_s * 10):02d}"
+    context = on_bus(at_broker(context, mosquitto, site), valkey_url, site=site)
     enrol(context, meter("norm-0001"))
-    topic, now_ns = "smc/DSO-3001/norm-0001/meter", time.time_ns()
+    topic, now_ns = f"smc/{site}/norm-0001/meter", time.time_ns()
     with running(context), storing(context):
         eventually(subscribed(context), "subscribed")
         publish(mosquitto, (topic, pack("norm-0001", now_ns)))
         eventually(lambda: count(context, "meter_readings") == 1, "a first reading")
         with without_database(postgres_embedded, context.settings.database_url):
-            until_s, sent = time.monotonic() + AWAY_S, 1
+            until_s, sent = time.monotonic() + away_s, 1
             while time.monotonic() < until_s:
                 publish(mosquitto, (topic, pack("norm-0001", now_ns + sent * 10**9)), (topic, b"\x00broken"))
                 sent += 1
@@ -131,6 +136,22 @@ def test_a_bus_that_does_not_tell_is_warned_about_and_used(
             eventually(lambda: "intake.bus_sync_unknown" in capsys.readouterr().out, "a warning")
     finally:
         server.acl_deluser("small")
+
+
+def test_a_bus_that_is_away_at_the_start_is_waited_for(
+    context: StageContext, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It cannot be asked yet whether it syncs, and nothing is acknowledged before it was."""
+    said = ""
+
+    def heard(event: str) -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return event in said
+
+    with running(on_bus(context, "unix:///nowhere.sock")):
+        eventually(lambda: heard("intake.bus_away"), "a warning")
+        assert not heard("intake.started")
 
 
 def test_the_way_back_to_the_database_waits_for_what_the_bus_holds(context: StageContext, valkey_url: str) -> None:
