@@ -63,9 +63,6 @@ class Source(Protocol):
     def weigh(self, conn: Connection, runs: Runs) -> I64:
         """About how many rows each run has, shape (runs,); below LEAST_ROWS only where there are fewer."""
 
-    def busy(self, conn: Connection, run_ns: tuple[int, int]) -> tuple[npt.NDArray[np.int32], I64]:
-        """Devices with at least LEAST_ROWS rows in these times, in order, and how many rows; whole minutes."""
-
     def batches(self, made: Aggregates) -> list[Batch]:
         """Buckets as rows of a rollup table."""
 

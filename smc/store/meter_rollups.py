@@ -10,21 +10,14 @@ import numpy.typing as npt
 from sqlalchemy import Connection, text
 
 from model.block import I64, METER_COLUMNS, Schema
-from model.time import to_datetime
 from smc.store.aggregates import STATISTICS, Aggregates, of_rows
 from smc.store.copy import Batch
-from smc.store.levels import LEAST_ROWS, Level, fetch, place_columns, scalar_columns, scalars, whole_numbers
+from smc.store.levels import Level, fetch, place_columns, scalar_columns, scalars, whole_numbers
 from smc.store.meters import ENERGY
 from smc.store.runs import RUNS, Runs, inside
 from smc.store.unpack import array
 
 _PLACE = ("device_id", "time", "received")
-_BUSY = text("""
-SELECT array_send(array_agg(device_id)), array_send(array_agg(rows)) FROM (
-    SELECT device_id, count(*) AS rows FROM meter_readings WHERE time >= :start AND time < :stop
-    GROUP BY device_id HAVING count(*) >= :least ORDER BY device_id
-) AS busy
-""")
 _WEIGH = text(
     f"SELECT array_send(array_agg(n)), array_send(array_agg(rows)) FROM {RUNS} "  # noqa: S608 (own names)
     f"CROSS JOIN LATERAL (SELECT count(*) AS rows FROM meter_readings m WHERE {inside('m')}) AS counted"
@@ -86,11 +79,6 @@ class Meters:
         weights = np.zeros(len(runs), np.int64)
         weights[whole_numbers(n) - 1] = rows
         return weights
-
-    def busy(self, conn: Connection, run_ns: tuple[int, int]) -> tuple[npt.NDArray[np.int32], I64]:
-        start, stop = map(to_datetime, run_ns)
-        device, rows = map(array, conn.execute(_BUSY, {"start": start, "stop": stop, "least": LEAST_ROWS}).one())
-        return device.astype(np.int32), whole_numbers(rows)
 
     def batches(self, made: Aggregates) -> list[Batch]:
         columns = (*place_columns(made), *scalar_columns(self.columns, ENERGY, made))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, text
 
 from model.block import F64, I64, Schema
-from model.time import NS_PER_S, NS_PER_US, to_datetime
+from model.time import NS_PER_S, NS_PER_US
 from smc.store.aggregates import STATISTICS, Aggregates, of_rows
 from smc.store.copy import Batch, Column
 from smc.store.levels import LEAST_ROWS, Level, fetch, place_columns, scalar_columns, scalars, type_of, whole_numbers
@@ -26,12 +26,6 @@ SIGNALS = ("frequency_hz", "rocof_hz_per_s")
 FRAMES_PER_S = 50  # as usual; a guess is enough to cut work into portions
 PART_NS = NS_PER_S  # a part holds frames of one UTC second
 
-_BUSY = text("""
-SELECT array_send(array_agg(device_id)), array_send(array_agg(rows)) FROM (
-    SELECT device_id, sum(frames)::bigint AS rows FROM phasor_seconds WHERE time >= :start AND time < :stop
-    GROUP BY device_id HAVING sum(frames) >= :least ORDER BY device_id
-) AS busy
-""")
 _ANY = text(
     f"SELECT array_send(array_agg(n)) FROM {RUNS} "  # noqa: S608 (own names)
     f"CROSS JOIN LATERAL (SELECT 1 FROM phasor_seconds s WHERE {inside('s')} LIMIT 1) AS found"
@@ -179,11 +173,6 @@ class Phasors:
         weights = np.zeros(len(runs), np.int64)
         weights[n - 1] = np.maximum((runs.stop_ns - runs.start_ns)[n - 1] // NS_PER_S * FRAMES_PER_S, LEAST_ROWS)
         return weights
-
-    def busy(self, conn: Connection, run_ns: tuple[int, int]) -> tuple[npt.NDArray[np.int32], I64]:
-        start, stop = map(to_datetime, run_ns)
-        device, rows = map(array, conn.execute(_BUSY, {"start": start, "stop": stop, "least": LEAST_ROWS}).one())
-        return device.astype(np.int32), whole_numbers(rows)
 
     def batches(self, made: Aggregates) -> list[Batch]:
         """A batch of each number of channels, because arrays of a batch are equally long."""

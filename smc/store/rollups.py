@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, text
 
-from model.block import I32, I64, Schema
+from model.block import I64, Schema
 from model.time import to_datetime, to_ns
 from smc.store import levels
 from smc.store.frontier import ROLLER, SOURCES, advance, day_start_ns, frontier_ns, mark, outstanding
@@ -56,9 +56,11 @@ _SHARE_DAYS = text(
     "FROM unnest(CAST(:series AS text[])) AS series, unnest(CAST(:days AS date[])) AS day"
 )
 _FROZEN = text("SELECT DISTINCT day FROM dropped_days WHERE series = ANY(:series) AND day = ANY(:days)")
+# A device with a row of some time has its newest row then or later. Asking the series itself would read all of its
+# newest pages, which its index over time does not know yet.
 _DEVICES = text(
-    "SELECT array_send(array_agg(device_id)) FROM "
-    "(SELECT device_id FROM latest WHERE device_id > :after ORDER BY device_id LIMIT :most) AS next"
+    "SELECT array_send(array_agg(device_id)) FROM (SELECT device_id FROM latest "
+    "WHERE device_id > :after AND time >= :start ORDER BY device_id LIMIT :most) AS next"
 )
 
 
@@ -149,31 +151,42 @@ def _compute_stretch(conn: Connection, schema: Schema, start_ns: int, stop_ns: i
         reached_ns = min(stop_ns, quarter_ns + length_ns, day_ns + DAY_NS)
         found = 0
         if day_ns not in frozen:
-            device, counts = source.busy(conn, (start_ns, reached_ns))
-            found = int(counts.sum())
+            runs, weights = _busy(conn, source, start_ns, reached_ns)
+            found = int(weights.sum())
             if found > PORTION_ROWS and length_ns > QUARTER_NS:  # it has grown into a busy time
                 length_ns = QUARTER_NS
                 continue
-            _compute_slice(conn, source, start_ns, reached_ns, device, counts)
+            _compute_slice(conn, source, runs, weights, (start_ns, reached_ns))
         start_ns, rows = reached_ns, rows + found
         length_ns = length_ns if found > PORTION_ROWS // 16 else 2 * length_ns
     return start_ns
 
 
-def _compute_slice(conn: Connection, source: Source, start_ns: int, stop_ns: int, device: I32, counts: I64) -> None:
-    """Minutes of some devices, and the quarter hours that the slice completes."""
-    _recompute(conn, source, Level.MINUTE, Runs.of(device, start_ns, stop_ns), counts)
-    first_ns, last_ns = (edge_ns // QUARTER_NS * QUARTER_NS for edge_ns in (start_ns, stop_ns))
+def _compute_slice(conn: Connection, source: Source, runs: Runs, weights: I64, slice_ns: tuple[int, int]) -> None:
+    """Minutes of the runs, and the quarter hours that the slice completes."""
+    _recompute(conn, source, Level.MINUTE, runs, weights)
+    first_ns, last_ns = (edge_ns // QUARTER_NS * QUARTER_NS for edge_ns in slice_ns)
     if first_ns < last_ns:
-        if (first_ns, last_ns) != (start_ns, stop_ns):
-            device, counts = source.busy(conn, (first_ns, last_ns))
-        _recompute(conn, source, Level.QUARTER, Runs.of(device, first_ns, last_ns), counts)
+        if (first_ns, last_ns) != slice_ns:
+            runs, weights = _busy(conn, source, first_ns, last_ns)
+        _recompute(conn, source, Level.QUARTER, runs, weights)
+
+
+def _busy(conn: Connection, source: Source, start_ns: int, stop_ns: int) -> tuple[Runs, I64]:
+    """Devices with enough rows in these times for a bucket, and about how many rows each."""
+    device = array(conn.scalar(_DEVICES, {"start": to_datetime(start_ns), "after": -1, "most": None})).astype(np.int32)
+    if not len(device):
+        return Runs.of(device, start_ns, stop_ns), np.zeros(0, np.int64)
+    runs = Runs.of(device, start_ns, stop_ns)
+    weights = source.weigh(conn, runs)
+    return runs.take(weights >= levels.LEAST_ROWS), weights[weights >= levels.LEAST_ROWS]
 
 
 def _compute_day(conn: Connection, schema: Schema, day_ns: int, after: int) -> int | None:
     """The day's bucket of the next devices; the last of them, None where there are no more."""
     source = SOURCES[schema]
-    device = array(conn.scalar(_DEVICES, {"after": after, "most": PORTION_DEVICES})).astype(np.int32)
+    bounds = {"start": to_datetime(day_ns), "after": after, "most": PORTION_DEVICES}
+    device = array(conn.scalar(_DEVICES, bounds)).astype(np.int32)
     if not len(device) or _frozen_days(conn, source, day_ns):
         return None
     runs = Runs.of(device, day_ns, day_ns + DAY_NS)

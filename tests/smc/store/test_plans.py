@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
@@ -58,12 +59,14 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         meters, frames = meter_block(METERS, 90, step_s=20, seed=day), phasor_block(PMUS, 1800, seed=day, rate=1)
         with made.begin() as conn:
             for block in (meters, replace(frames, device=frames.device + 1_000)):
-                store_block(conn, replace(block, time_ns=block.time_ns + day * DAY_NS))
+                today = replace(block, time_ns=block.time_ns + day * DAY_NS)
+                for rows in np.array_split(np.argsort(today.time_ns), 10):  # as they come, time by time
+                    store_block(conn, today.take(rows))
     with made.connect() as conn:
         while rollups.roll_up(conn, to_datetime(START_NS + DAYS * DAY_NS)).behind:
             pass
-    with made.begin() as conn:
-        conn.execute(text(f"ANALYZE {', '.join((*SERIES, 'latest'))}"))
+    with made.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.execute(text(f"VACUUM ANALYZE {', '.join((*SERIES, 'latest'))}"))
     yield made
     made.dispose()
     server.drop_database(name)
