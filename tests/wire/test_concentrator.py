@@ -227,6 +227,8 @@ def test_of_two_ways_from_one_pmu_the_sound_one_counts() -> None:
     out = concentrator.step([rows([1, 2, 3], [0, 0, 0], sequence=5)], at(0))
     assert out.sets[0].sequence.tolist() == [5, 6, 7]
     assert [(a.fate, a.block.values[0, 0]) for a in out.aside] == [(Fate.DUPLICATE, 9.0)]
+    both = concatenate([rows([1], [1], quality=BAD), rows([1], [1], sequence=8)])
+    assert concentrator.step([both, rows([2, 3], [1, 1])], at(1)).sets[0].sequence[0] == 8
     again = fresh()
     again.step([rows([1], [0])], at(0))
     assert fates(again.step([rows([1], [0], quality=BAD)], at(0))) == {Fate.DUPLICATE: 1}
@@ -301,6 +303,7 @@ def test_who_leaves_is_not_waited_for() -> None:
     concentrator.step([rows([1, 3], [0, 0])], at(0))
     (aside,) = concentrator.leave(np.array([3], np.int32))
     assert aside.block.device.tolist() == [3]
+    assert concentrator.step([], at(0)).sets == []
     assert instants(concentrator.step([rows([2], [0])], at(0))) == [0]
 
 
