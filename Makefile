@@ -48,7 +48,7 @@ check: $(DEV) ## format, lint, types, import borders, rules of the house
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest tests/test_rules.py tests/test_desk_rules.py
+	@$(BIN)/python -m pytest tests/test_rules.py tests/test_desk_rules.py tests/test_deployment.py
 
 bench: $(DEV) ## benchmarks against a peer or a limit; AREA=storage for a part
 	@scripts/test-servers

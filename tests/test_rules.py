@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from esmc.settings import EsmcSettings
 from host.settings import describe, setting
@@ -219,84 +218,3 @@ def test_both_searches_can_find() -> None:
     assert _OURS_ONLY.search("open('/roo" + "t/x')")
     assert _OURS_ONLY.search("cat /tm" + "p/x")
     assert _HOSTS.search("https://pypi.o" + "rg/simple")
-
-
-# --- the deployment ---------------------------------------------------------------------------------------------------
-
-
-def compose() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return loaded
-
-
-def weaknesses(deployment: dict[str, Any]) -> list[str]:
-    """What a careful operator would object to, service by service."""
-    told = []
-    for name, service in deployment["services"].items():
-        once = service.get("restart") == "no"
-        if "healthcheck" not in service and not once:
-            told.append(f"{name}: no health check")
-        if "mem_limit" not in service:
-            told.append(f"{name}: no memory limit")
-        if "image" in service and re.search(r":(latest)?$|^[^:]+$", service["image"]):
-            told.append(f"{name}: version not pinned")
-        told += [
-            f"{name}: port {p} open to all" for p in service.get("ports", []) if not str(p).startswith("127.0.0.1:")
-        ]
-        if service.get("privileged") or "no-new-privileges:true" not in service.get("security_opt", []):
-            told.append(f"{name}: may gain privileges")
-        told += [
-            f"{name}: {variable} holds a secret"
-            for variable, value in service.get("environment", {}).items()
-            if re.search(r"PASSWORD|SECRET|KEY", variable) and not str(value).startswith("/run/secrets/")
-        ]
-        unknown = {s if isinstance(s, str) else s["source"] for s in service.get("secrets", [])} - deployment[
-            "secrets"
-        ].keys()
-        told += [f"{name}: secret {s} is not declared" for s in sorted(unknown)]
-        told += [
-            f"{name}: depends on unknown {d}" for d in service.get("depends_on", {}) if d not in deployment["services"]
-        ]
-    told += [
-        f"secret {name} is not a file" for name, secret in deployment["secrets"].items() if set(secret) != {"file"}
-    ]
-    return told
-
-
-def test_the_deployment_has_no_known_weakness() -> None:
-    assert weaknesses(compose()) == []
-
-
-def test_the_deployment_runs_every_part_of_both_centres() -> None:
-    run = {" ".join(service["command"]) for service in compose()["services"].values() if "build" in service}
-    assert {"smc intake", "smc detect", "smc stages", "smc desk"} <= run
-    assert {"esmc taxii", "esmc correlate", "esmc desk"} <= run
-    assert {"migrate smc", "migrate esmc"} <= run
-
-
-@pytest.mark.parametrize(("prefix", "kind"), [("SMC", SmcSettings), ("ESMC", EsmcSettings)])
-def test_the_deployment_sets_only_known_settings_and_all_required_ones(prefix: str, kind: type[Any]) -> None:
-    known = {name: default for name, default, _ in describe(kind, prefix)}
-    for service in compose()["services"].values():
-        if service.get("command", [""])[0] != prefix.lower():
-            continue
-        given = service["environment"]
-        assert {name for name in given if name.startswith(f"{prefix}_")} <= known.keys()
-        assert {name for name, default in known.items() if default == "required"} <= given.keys()
-
-
-def test_a_weak_deployment_is_objected_to() -> None:
-    weak = {
-        "services": {
-            "a": {
-                "image": "valkey/valkey",
-                "ports": ["6379:6379"],
-                "environment": {"DB_PASSWORD": "admin"},
-                "secrets": ["nowhere"],
-                "depends_on": {"b": {}},
-                "privileged": True,
-            }
-        },
-        "secrets": {"x": {"environment": "X"}},
-    }
-    assert len(weaknesses(weak)) == 9
