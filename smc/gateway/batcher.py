@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from model.block import Block, Quality, encode_block
+from model.block import I64, Block, Quality, encode_block
 from model.errors import PeerError
 from model.time import NS_PER_S
 from smc.context import StageContext
@@ -59,11 +60,15 @@ def direct(context: StageContext, stop: threading.Event) -> Committer:
     return Committer(context, stop, STAGE, context.engine.begin, Publisher(context, stop, STAGE))
 
 
+def in_window(time_ns: I64, now_ns: int) -> npt.NDArray[np.bool_]:
+    """Which stamps are plausible now, shape (n,) as given."""
+    return (time_ns >= now_ns - PAST_NS) & (time_ns <= now_ns + FUTURE_NS)
+
+
 def split_window(block: Block, now_ns: int) -> tuple[Block, Block]:
     """Rows whose stamp is plausible now, and the others. Rows marked as kept on purpose are always plausible."""
     kept = block.quality & Quality.OUT_OF_WINDOW != 0
-    inside = (block.time_ns >= now_ns - PAST_NS) & (block.time_ns <= now_ns + FUTURE_NS)
-    good = inside | kept
+    good = in_window(block.time_ns, now_ns) | kept
     return (block, block.take(slice(0, 0))) if good.all() else (block.take(good), block.take(~good))
 
 

@@ -20,7 +20,7 @@ from model.device import Provenance
 from model.errors import DecodeError, SettingsError
 from model.time import NS_PER_S
 from smc.context import StageContext
-from smc.gateway.batcher import Batcher, Refused
+from smc.gateway.batcher import Batcher, Refused, in_window
 from smc.gateway.registry import Registry
 from wire.c37118.data import DataLayout
 from wire.c37118.frames import Frame, FrameKind
@@ -71,6 +71,8 @@ class _Stream:
 
     def gaps(self, times_ns: np.typing.NDArray[np.int64]) -> Counter[str]:
         """Frames missing between neighbours, and frames that do not go forward, by the stream's own data rate."""
+        if not len(times_ns):
+            return Counter()
         rate = self.layout.configuration.frames_per_s
         known = times_ns if self.last_ns is None else np.concatenate([[self.last_ns], times_ns])
         self.last_ns = int(times_ns.max() if self.last_ns is None else max(self.last_ns, int(times_ns.max())))
@@ -173,7 +175,9 @@ class PmuLink:
     async def _data(self, batch: Batch, received_ns: int, writer: asyncio.StreamWriter) -> None:
         stream = self._streams[batch.layout.configuration.idcode]
         self.counts["frames"] += len(batch)
-        self.counts.update(stream.gaps(batch.layout.times_ns(batch.frames)))
+        times_ns = batch.layout.times_ns(batch.frames)
+        # A stamp that is refused must not be what the next frames are measured against.
+        self.counts.update(stream.gaps(times_ns[in_window(times_ns, received_ns)]))
         for block in batch.layout.decode(batch.frames, stream.devices, received_ns, self._origin):
             await self._batcher.put(block)
         if batch.changing:

@@ -216,6 +216,19 @@ def test_stamps_far_from_now_are_quarantined_by_name(context: StageContext) -> N
     assert {item.reason for item in kept} == {"window"}
 
 
+def test_a_stamp_from_the_future_hides_no_gap(context: StageContext) -> None:
+    with pmu_server() as server:
+        layout = DataLayout(server.configuration)
+        now_ns = time.time_ns() - 10**10
+        sent = [*frames(layout, now_ns, 10), *frames(layout, now_ns + 10 * 86_400 * 10**9, 1)]
+        sent += frames(layout, now_ns + 10**9, 10)
+        with running(with_settings(context, pmus=(f"127.0.0.1:{server.port}/60",))):
+            server.send(b"".join(sent))
+            eventually(lambda: stored_frames(context) == 40, "all but one of two PMUs")
+    found = counters(context)
+    assert (found["gaps"], found["frames_missing"], found["frames_back"]) == (1, RATE - 10, 0)
+
+
 @pytest.mark.parametrize("address", ["", "host", "host:4712", "host:x/60", "host:4712/0", "host:99999/60", ":4712/60"])
 def test_wrong_addresses_are_refused(address: str) -> None:
     with pytest.raises(SettingsError, match="host:port/idcode"):
