@@ -21,7 +21,7 @@ from smc.clockwatch import ClockWatch
 from smc.context import StageContext
 from smc.settings import SmcSettings
 from smc.stage import AWAY_S, Heart
-from smc.store import chunks, kept, partitions, retention, rollups
+from smc.store import chunks, columnstore, kept, partitions, retention, rollups
 from smc.store.partitions import ACCEPTED_LATENESS_DAYS
 from smc.store.retention import DAYS_AHEAD, LOCK_TIMEOUT, Limits
 from smc.store.series import SERIES, DataClass
@@ -123,11 +123,21 @@ def keep_chunks(context: StageContext, conn: Connection, now: datetime) -> Count
     return {}
 
 
+def keep_columnstore(context: StageContext, conn: Connection, _now: datetime) -> Counted:
+    """Compress closed chunks where that is asked for and can be had."""
+    if not context.settings.columnstore:
+        return {}
+    with conn.begin():
+        conn.execute(LOCK_TIMEOUT)
+        return {"columnstore_series": columnstore.enable(conn, SERIES_NAMES)}
+
+
 JOBS = (
     Job("partitions", HOUR_S, keep_partitions),
     Job("rollups", ROLL_EVERY_S, keep_rollups),
     Job("retention", HOUR_S, keep_retention, by_wall_clock=True),
     Job("chunks", DAY_S, keep_chunks),
+    Job("columnstore", DAY_S, keep_columnstore),
 )
 
 

@@ -60,6 +60,9 @@ class SmcSettings:
     keep_rollups_minute_days: int = setting("days that rollups of 1 minute are kept", 90)
     keep_rollups_quarter_days: int = setting("days that rollups of 15 minutes are kept", 365)
     keep_rollups_day_days: int = setting("days that rollups of 1 day are kept", 730)
+    columnstore: bool = setting(
+        "compress closed chunks where TimescaleDB's TSL edition is found; not proven by our tests", False
+    )
     metrics_port: int = setting("loopback port for Prometheus metrics of the stages; 0: none", 0)
 
     def __post_init__(self) -> None:
