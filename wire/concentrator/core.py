@@ -15,48 +15,20 @@ In the second of a leap second stamps come twice: the rows that come later are l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model.block import I32, I64, Block, Origin
+from model.block import I32, Block, Origin
 from model.errors import DecodeError
 from wire.c37118.status import STAT_ERROR_SHIFT
 from wire.concentrator.buffer import SetBuffer
 from wire.concentrator.members import Arrays, Bools, Fate, Index, Members, Tally, taken_up
+from wire.concentrator.rows import Aside, Outcome, Parcel, first_of_each, merged
 from wire.concentrator.window import Rules, Window
 
 _STAT_ERROR = np.uint32(3 << STAT_ERROR_SHIFT)
-
-
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """Rows that are in no set: archive late ones, count copies, quarantine the rest with the device's name."""
-
-    fate: Fate
-    block: Block
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a step gives: sets (one block per shape, instant after instant, all its members each), and other rows."""
-
-    sets: list[Block] = field(default_factory=list)
-    aside: list[Aside] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """Rows of one block that may be aligned: their places on the grid and their members."""
-
-    block: Block
-    slots: I64
-    member: Index
-
-    def take(self, rows: Bools) -> _Parcel:
-        return self if rows.all() else _Parcel(self.block.take(rows), self.slots[rows], self.member[rows])
 
 
 class Concentrator:
@@ -78,7 +50,7 @@ class Concentrator:
         shape = self._shape_of(columns)
         if shape < 0:
             shape = len(self._buffers)
-            self._buffers.append(SetBuffer(self.rules.ring, columns, np.zeros(0, np.int32)))
+            self._buffers.append(SetBuffer(self._window.ring, columns, np.zeros(0, np.int32)))
         member = self._members.find(devices)
         known = member >= 0
         moved = known.copy()
@@ -95,7 +67,7 @@ class Concentrator:
     def leave(self, devices: I32) -> list[Aside]:
         """Let devices go, with their counters; their waiting rows come out."""
         aside: list[Aside] = []
-        in_window = np.zeros(self.rules.ring, bool)
+        in_window = np.zeros(self._window.ring, bool)
         in_window[self._window.places] = True
         for shape, buffer in enumerate(self._buffers):
             gone = np.isin(buffer.device, devices)
@@ -112,7 +84,8 @@ class Concentrator:
     def step(self, blocks: Sequence[Block], now_ns: int) -> Outcome:
         """Take rows in, let out what is complete or has waited long enough. Call it without blocks as time goes by."""
         out = Outcome()
-        parcels = [parcel for block in blocks if (parcel := self._judge(block, now_ns, out)) is not None]
+        together = merged(blocks)
+        parcels = [parcel for block in together if (parcel := self._judge(block, now_ns, out)) is not None]
         if parcels and not self._window.begun:
             lowest = min(int(parcel.slots.min()) for parcel in parcels)
             self._window.begin(lowest, max(int(parcel.slots.max()) for parcel in parcels), now_ns)
@@ -170,17 +143,17 @@ class Concentrator:
 
     def _restored(self, state: Arrays, columns: npt.NDArray[Any] | None) -> SetBuffer:
         names = () if columns is None else tuple(str(name) for name in columns.ravel())
-        buffer = SetBuffer(self.rules.ring, names, np.ravel(state.get("device", np.zeros(0, np.int32))))
+        buffer = SetBuffer(self._window.ring, names, np.ravel(state.get("device", np.zeros(0, np.int32))))
         buffer.restore(state)
         return buffer
 
     def _marks(self) -> tuple[int, ...]:
         """What a state depends on: the grid and the ring."""
-        return self.rules.grid.data_rate, self.rules.front
+        return self.rules.grid.data_rate, self._window.front
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _judge(self, block: Block, now_ns: int, out: Outcome) -> _Parcel | None:
+    def _judge(self, block: Block, now_ns: int, out: Outcome) -> Parcel | None:
         """Rows that may be aligned; the others go aside."""
         rules, members = self.rules, self._members
         member = members.find(block.device)
@@ -189,31 +162,32 @@ class Concentrator:
         plausible_ns = np.where(ahead | behind, now_ns, block.time_ns)
         slots = rules.grid.slots(plausible_ns)
         off_grid = np.abs(plausible_ns - rules.grid.times_ns(slots)) > rules.tolerance_ns
-        other_shape = np.zeros(len(block), bool)
-        other_shape[member >= 0] = members.shape[member[member >= 0]] != self._shape_of(block.columns)
-        foreign = np.full(len(block), block.origin.provenance is not self.origin.provenance)
-        fate = np.select(
-            [foreign, member < 0, other_shape, ahead, behind, off_grid],
-            [Fate.PROVENANCE, Fate.UNKNOWN, Fate.SHAPE, Fate.AHEAD, Fate.BEHIND, Fate.OFF_GRID],
-            Fate.ALIGNED,
-        )
-        good = fate == Fate.ALIGNED
-        members.measure(member[good], block.received_ns[good] - block.time_ns[good])
-        for kind in np.unique(fate[~good]):
-            self._put_aside(Fate(kind), _Parcel(block, slots, member), fate == kind, out)
-        return _Parcel(block, slots, member).take(good) if good.any() else None
+        other_shape = (members.shape[member] if len(members) else member) != self._shape_of(block.columns)
+        foreign = block.origin.provenance is not self.origin.provenance
+        odd = (member < 0) | other_shape | ahead | behind | off_grid | foreign
+        parcel = Parcel(block, slots, member)
+        if odd.any():
+            fate = np.select(
+                [np.full(len(odd), foreign), member < 0, other_shape, ahead, behind, off_grid],
+                [Fate.PROVENANCE, Fate.UNKNOWN, Fate.SHAPE, Fate.AHEAD, Fate.BEHIND, Fate.OFF_GRID],
+            )
+            for kind in np.unique(fate[odd]):
+                self._put_aside(Fate(kind), parcel, odd & (fate == kind), out)
+            parcel = parcel.take(~odd)
+        members.measure(parcel.member, parcel.block.received_ns - parcel.block.time_ns)
+        return parcel if len(parcel.block) else None
 
     def _shape_of(self, columns: tuple[str, ...]) -> int:
         """Number of the buffer for a shape, -1 if nobody has it."""
         return next((i for i, buffer in enumerate(self._buffers) if buffer.columns == columns), -1)
 
-    def _put_aside(self, fate: Fate, parcel: _Parcel, rows: Bools, out: Outcome) -> None:
+    def _put_aside(self, fate: Fate, parcel: Parcel, rows: Bools, out: Outcome) -> None:
         if rows.any():
             chosen = parcel.take(rows)
             self._members.count(fate, chosen.member)
             out.aside.append(Aside(fate, chosen.block))
 
-    def _place(self, parcel: _Parcel, out: Outcome) -> None:
+    def _place(self, parcel: Parcel, out: Outcome) -> None:
         """Rows of the window into their cells; copies, and rows of sets that have left, go aside."""
         if not len(parcel.block):
             return
@@ -224,7 +198,7 @@ class Concentrator:
         taken = self._window.remembers(parcel.slots) & buffer.holds(cells)
         sounder = waiting & taken & ~unusable  # of two ways from one PMU the sound one counts
         sounder[sounder] = buffer.unusable(cells[sounder])
-        chosen = _first_of_each(cells, unusable, waiting & (~taken | sounder))
+        chosen = first_of_each(cells, unusable, waiting & (~taken | sounder))
         self._replaced(buffer, cells[chosen & taken], out)
         fresh = chosen & ~taken
         buffer.put(cells[chosen], parcel.block.take(chosen))
@@ -247,7 +221,7 @@ class Concentrator:
 
     def _make_room(self, lowest: int, now_ns: int, out: Outcome) -> None:
         """Let out whatever stands in the way of the next rows."""
-        base = lowest - self.rules.front + 1
+        base = lowest - self._window.front + 1
         if base > self._window.base:
             places = self._window.places[: base - self._window.base]
             self.sets_forced += int(np.count_nonzero(self._window.arrived[places]))
@@ -255,7 +229,7 @@ class Concentrator:
 
     def _let_out(self, end: int, now_ns: int, out: Outcome) -> None:
         """All sets before a slot leave, in order."""
-        window, ring = self._window, self.rules.ring
+        window, ring = self._window, self._window.ring
         if not window.begun or end <= window.base:
             return
         slots = np.arange(window.base, min(end, window.end))
@@ -276,13 +250,3 @@ def _part(arrays: Mapping[str, npt.NDArray[Any]], part: str) -> Arrays:
     """Arrays of one part of a state, under their own names."""
     split = {name: name.rpartition(".") for name in arrays}
     return {split[name][2]: array for name, array in arrays.items() if split[name][0] == part}
-
-
-def _first_of_each(cells: Index, unusable: Bools, wanted: Bools) -> Bools:
-    """One of the wanted rows for each cell: a sound one before others, then the one that came first."""
-    order = np.flatnonzero(wanted)
-    order = order[np.lexsort((unusable[order], cells[order]))]
-    sorted_cells = cells[order]
-    chosen = np.zeros(len(cells), bool)
-    chosen[order[np.append(True, sorted_cells[1:] != sorted_cells[:-1])[: len(order)]]] = True
-    return chosen

@@ -59,9 +59,11 @@ class Window:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
+        self.front = rules.front
+        self.ring = rules.ring
         self.base = _NOT_BEGUN
-        self.arrived: I64 = np.zeros(rules.ring, np.int64)  # rows per place
-        self.first_ns: I64 = np.full(rules.ring, _NO_ARRIVAL)  # receipt of its first row
+        self.arrived: I64 = np.zeros(self.ring, np.int64)  # rows per place
+        self.first_ns: I64 = np.full(self.ring, _NO_ARRIVAL)  # receipt of its first row
 
     @property
     def begun(self) -> bool:
@@ -71,25 +73,25 @@ class Window:
     @property
     def end(self) -> int:
         """The first slot that is too far ahead to be kept."""
-        return self.base + self.rules.front
+        return self.base + self.front
 
     @property
     def places(self) -> I64:
         """Places of the slots that wait, in their order; none before the beginning."""
-        return np.arange(self.base, self.end) % self.rules.ring if self.begun else np.zeros(0, np.int64)
+        return np.arange(self.base, self.end) % self.ring if self.begun else np.zeros(0, np.int64)
 
     def begin(self, lowest: int, highest: int, now_ns: int) -> None:
         """Begin with the first rows ever, not further back than one would have waited for them."""
-        floor = highest - self.rules.front + 1 if self.rules.relative else min(self.rules.due(now_ns) + 1, highest)
+        floor = highest - self.front + 1 if self.rules.relative else min(self.rules.due(now_ns) + 1, highest)
         self.base = max(lowest, floor)
 
     def remembers(self, slots: I64) -> Bools:
         """Which slots still have their places: waiting, or left not long ago."""
-        return slots >= self.end - self.rules.ring
+        return slots >= self.end - self.ring
 
     def arrive(self, slots: I64, received_ns: I64) -> None:
         """New rows of the window."""
-        places = slots % self.rules.ring
+        places = slots % self.ring
         np.add.at(self.arrived, places, 1)
         np.minimum.at(self.first_ns, places, received_ns)
 
@@ -114,11 +116,9 @@ class Window:
 
     def move(self, base: int) -> I64:
         """Go on to a slot; returns the slots that come into the ring and have to be cleared."""
-        passed = base - self.base
-        ring = self.rules.ring
-        opened = np.arange(self.end, self.end + min(passed, ring))
-        self.arrived[opened % ring] = 0
-        self.first_ns[opened % ring] = _NO_ARRIVAL
+        opened = np.arange(self.end, self.end + min(base - self.base, self.ring))
+        self.arrived[opened % self.ring] = 0
+        self.first_ns[opened % self.ring] = _NO_ARRIVAL
         self.base = base
         return opened
 
