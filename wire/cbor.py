@@ -17,6 +17,8 @@ from model.errors import DecodeError
 MAX_DEPTH = 8
 _UINT, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
 _INDEFINITE = 31
+_BREAK = b"\xff"
+_SHORT = 24  # smaller counts stand in the first byte
 _DECIMAL_FRACTION = 4
 _MAX_EXPONENT = 30
 _SIZES = {24: 1, 25: 2, 26: 4, 27: 8}
@@ -36,21 +38,22 @@ def _value(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if at >= len(data):
         raise _truncated(data, at, 1)
     first = data[at]
+    if first < _SHORT:
+        return first, at + 1
     major, small = first >> 5, first & 0x1F
+    if major == _TEXT and small < _SHORT and at + small < len(data):  # the usual case, in one step
+        return _string(data, at + 1, small, major)
     if major == _SIMPLE:
         return _simple(data, at + 1, small)
     if small == _INDEFINITE and major in (_ARRAY, _MAP):
         return _container(data, at + 1, major, -1, depth + 1)
-    count, at = (small, at + 1) if small < 24 else _count(data, at + 1, small)
-    if major == _UINT:
-        return count, at
-    if major == _NEGATIVE:
-        return -1 - count, at
-    if major in (_TEXT, _BYTES):
+    count, at = (small, at + 1) if small < _SHORT else _count(data, at + 1, small)
+    if major <= _NEGATIVE:
+        return (-1 - count if major else count), at
+    if major <= _TEXT:
         return _string(data, at, count, major)
-    if major == _TAG:
-        return _fraction(data, at, count, depth + 1)
-    return _container(data, at, major, count, depth + 1)
+    read = _fraction if major == _TAG else _container
+    return read(data, at, major, count, depth + 1)
 
 
 def _truncated(data: bytes, at: int, size: int) -> DecodeError:
@@ -90,7 +93,7 @@ def _string(data: bytes, at: int, size: int, major: int) -> tuple[str | bytes, i
         raise DecodeError("cbor", f"text of CBOR at offset {at}", raw[:20].hex(), "UTF-8") from error
 
 
-def _fraction(data: bytes, at: int, tag: int, depth: int) -> tuple[float, int]:
+def _fraction(data: bytes, at: int, _major: int, tag: int, depth: int) -> tuple[float, int]:
     """Tag 4: [exponent, mantissa] of a decimal number."""
     pair, end = _value(data, at, depth) if tag == _DECIMAL_FRACTION and depth <= MAX_DEPTH else ([], at)
     match pair:
@@ -107,29 +110,32 @@ def _container(data: bytes, at: int, major: int, count: int, depth: int) -> tupl
         raise DecodeError("depth", "depth of CBOR", depth, f"<= {MAX_DEPTH}")
     if count * (1 + (major == _MAP)) > len(data) - at:
         raise _truncated(data, at, count)
+    if major == _MAP:
+        return _map(data, at, count, depth)
     values: list[Any] = []
-    fields: dict[Any, Any] = {}
-    while count:
-        if count < 0 and data[at : at + 1] == b"\xff":
-            at += 1
-            break
-        if major == _MAP:
-            at = _entry(data, at, fields, depth)
-        else:
-            value, at = _value(data, at, depth)
-            values.append(value)
+    while count and not (count < 0 and data[at : at + 1] == _BREAK):
+        value, at = _value(data, at, depth)
+        values.append(value)
         count -= 1
-    return (fields if major == _MAP else values), at
+    return values, at + (count < 0)
 
 
-def _entry(data: bytes, at: int, fields: dict[Any, Any], depth: int) -> int:
-    key, at = _value(data, at, depth)
-    if type(key) not in (int, str):
-        raise DecodeError("cbor", f"key of a CBOR map at offset {at}", type(key).__name__, "a whole number or text")
-    if key in fields:
-        raise DecodeError("duplicate", "keys of a CBOR map", repr(key)[:20], "each once")
-    fields[key], at = _value(data, at, depth)
-    return at
+def _map(data: bytes, at: int, count: int, depth: int) -> tuple[dict[Any, Any], int]:
+    fields: dict[Any, Any] = {}
+    size = len(data)
+    while count and not (count < 0 and data[at : at + 1] == _BREAK):
+        if at < size and data[at] < _SHORT:  # a small label, the usual key
+            key: Any = data[at]
+            at += 1
+        else:
+            key, at = _value(data, at, depth)
+        if type(key) not in (int, str):
+            raise DecodeError("cbor", f"key of a CBOR map at offset {at}", type(key).__name__, "a number or text")
+        if key in fields:
+            raise DecodeError("duplicate", "keys of a CBOR map", repr(key)[:20], "each once")
+        fields[key], at = _value(data, at, depth)
+        count -= 1
+    return fields, at + (count < 0)
 
 
 def encode(value: object) -> bytes:
@@ -153,7 +159,7 @@ def encode(value: object) -> bytes:
 
 
 def _head(major: int, count: int) -> bytes:
-    if count < 24:
+    if count < _SHORT:
         return bytes([major << 5 | count])
     small, size = next(((small, size) for small, size in _SIZES.items() if count < 1 << 8 * size), (0, 0))
     if not size:

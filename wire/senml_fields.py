@@ -95,19 +95,22 @@ def _check_labels(records: list[dict[str, Any]]) -> None:
         raise DecodeError("value", "fields of a SenML record", "none known", "a value, a sum or base fields")
 
 
-def parse_cbor(pack: bytes) -> tuple[list[Fields], list[bytes | None]]:
-    """Records of a CBOR pack, and the bytes of each "vd", which CBOR sends as they are. Raises DecodeError."""
+def cbor_maps(pack: bytes) -> list[dict[int | str, Any]]:
+    """Records of a CBOR pack as they are. Raises DecodeError."""
     if len(pack) > MAX_BYTES:
         raise DecodeError("size", "length of a SenML pack", len(pack), f"<= {MAX_BYTES} bytes")
     sent = cbor.decode(pack)
-    if not isinstance(sent, list):
-        raise DecodeError("cbor", "SenML pack", type(sent).__name__, "an array of RFC 8428 records")
+    if not isinstance(sent, list) or not all(isinstance(fields, dict) for fields in sent):
+        raise DecodeError("cbor", "SenML pack", type(sent).__name__, "an array of maps")
     _check_count(len(sent))
+    return sent
+
+
+def parse_cbor(sent: list[dict[int | str, Any]]) -> tuple[list[Fields], list[bytes | None]]:
+    """Records of the maps, and the bytes of each "vd", which CBOR sends as they are. Raises DecodeError."""
     records: list[Fields] = []
     data: list[bytes | None] = []
     for fields in sent:
-        if not isinstance(fields, dict):
-            raise DecodeError("cbor", "SenML record", type(fields).__name__, "a map")
         known = _known(fields)
         data.append(known.pop("vd", None))
         records.append(Fields(**known))

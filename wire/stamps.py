@@ -44,7 +44,16 @@ class StampFormat:
         self._iso += (r":\g<S>" if "%S" in found else ":00") + (r".\g<f>" if "%f" in found else "")
 
     def read_ns(self, texts: Sequence[str]) -> tuple[I64, Bools]:
-        """Nanoseconds since 1970, with an offset in UTC, else as the wall clock shows; and which texts are times."""
+        """Nanoseconds since 1970, with an offset in UTC, else as the wall clock shows; and which texts are times.
+
+        Exports repeat their times for every meter: each text is read once.
+        """
+        places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        time_ns, good = self._read_ns(list(places))
+        rows = np.array([places[text] for text in texts], np.intp)
+        return time_ns[rows], good[rows]
+
+    def _read_ns(self, texts: Sequence[str]) -> tuple[I64, Bools]:
         good = good_texts(texts, self._pattern)
         written = "\n".join(text if fine else "" for text, fine in zip(texts, good.tolist(), strict=True))
         lines = self._line.sub(self._iso, written).split("\n") if texts else []

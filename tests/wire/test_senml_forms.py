@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from model.errors import DecodeError
 from tests.wire.material import START_NS, capture
-from wire import cbor, senml
+from wire import cbor, senml, senml_quick
 from wire.meter import MeterPack, decode_meter_pack, encode_meter_pack
 from wire.senml import Form, Record, encode, resolve, resolve_columns
 
@@ -170,13 +170,13 @@ TWO = encode_meter_pack(METER, START_NS + np.array([0, 10**9]), np.arange(22.0).
 
 
 def long_way(pack: bytes) -> list[Record]:
-    before = dict(senml._shapes)
-    senml._shapes.clear()
+    before = dict(senml_quick._shapes)
+    senml_quick._shapes.clear()
     try:
         return resolve(pack, START_NS)
     finally:
-        senml._shapes.clear()
-        senml._shapes.update(before)
+        senml_quick._shapes.clear()
+        senml_quick._shapes.update(before)
 
 
 def outcome(way: Callable[[bytes], Any], pack: bytes) -> tuple[str, Any]:
@@ -231,6 +231,9 @@ MEAN = [
 ]
 
 
+CBOR_BYTES = (0x00, 0x02, 0x20, 0x21, 0x60, 0x61, 0x82, 0xA2, 0xF5, 0xF6, 0xF9, 0xFB, 0xFF)
+
+
 @pytest.mark.parametrize(("old", "new"), MEAN)
 @pytest.mark.parametrize("pack", [USUAL, TWO])
 def test_the_short_way_is_never_another_way(pack: bytes, old: bytes, new: bytes) -> None:
@@ -253,12 +256,26 @@ def test_any_change_goes_the_same_either_way(pack: bytes, data: st.DataObject) -
     assert outcome(short_way, bytes(changed)) == outcome(long_way, bytes(changed))
 
 
+@pytest.mark.parametrize("pack", [USUAL, TWO])
+def test_any_changed_byte_of_cbor_goes_the_same_either_way(pack: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = encode(json.loads(pack), Form.CBOR)
+    assert resolve(binary, START_NS, Form.CBOR) == resolve(pack, START_NS)
+
+    def read(data: bytes) -> list[Record]:
+        return resolve(data, START_NS, Form.CBOR)
+
+    changed = [binary[:at] + bytes([byte]) + binary[at + 1 :] for at in range(len(binary)) for byte in CBOR_BYTES]
+    short = [outcome(read, data) for data in changed]
+    monkeypatch.setattr(senml, "quick_cbor", lambda *_: None)
+    assert short == [outcome(read, data) for data in changed]
+
+
 def test_what_is_remembered_is_bounded() -> None:
-    for i in range(3 * senml._MAX_SHAPES):
+    for i in range(3 * senml_quick._MAX_SHAPES):
         letters = "".join(chr(ord("A") + int(digit)) for digit in f"{i:05d}").replace("E", "Z")
         resolve(f'[{{"bn":"urn:","bt":1700000000,"n":"{letters}","u":"W","v":1}}]'.encode(), START_NS)
-    assert len(senml._shapes) <= senml._MAX_SHAPES
-    assert len(senml._suffixes) <= 2 * senml._MAX_SHAPES
+    assert len(senml_quick._shapes) <= senml_quick._MAX_SHAPES
+    assert len(senml_quick._suffixes) <= 2 * senml_quick._MAX_SHAPES
 
 
 def test_columns_hold_what_the_records_hold() -> None:
@@ -273,7 +290,7 @@ def test_readings_are_the_same_either_way(pack: bytes) -> None:
     def read() -> MeterPack:
         return decode_meter_pack(pack, START_NS)
 
-    senml._shapes.clear()
+    senml_quick._shapes.clear()
     long, short = read(), read()
     assert (long.device, long.ignored, long.time_ns.tolist()) == (short.device, short.ignored, short.time_ns.tolist())
     np.testing.assert_array_equal(long.values, short.values)
