@@ -1,13 +1,15 @@
 """Blocks put together and cut up for the bus: by size, and by partition of their devices.
 
 A device's rows always go to one partition: its index is scattered by a fixed 32-bit mixing function (the finaliser of
-MurmurHash3, by Austin Appleby, public domain), so that neighbours in the inventory do not share one. The topic names
-the number of partitions too: after a change of that number the old topics are told apart from the new ones.
+MurmurHash3, by Austin Appleby, public domain), so that neighbours in the inventory do not share one.
+
+With another number of partitions most devices change theirs. So each change begins a new generation of topics, told
+apart by their names, and the old ones are emptied first: readings.GENERATION.PARTITIONS.PARTITION.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -57,16 +59,38 @@ def merge(blocks: Sequence[Block]) -> list[Block]:
     ]
 
 
-def topic_of(partition: int, partitions: int) -> str:
-    """Topic of one partition out of so many: readings.8.3."""
-    return f"{FAMILY}.{partitions}.{partition}"
+def topic_of(partition: int, partitions: int, generation: int = 0) -> str:
+    """Topic of one partition out of so many: readings.0.8.3."""
+    return f"{FAMILY}.{generation}.{partitions}.{partition}"
 
 
-def partitions_of(topic: str) -> int:
-    """How many partitions there were when this topic was one of them: 8 of readings.8.3."""
+def topics_of(partitions: int, generation: int = 0) -> list[str]:
+    """Topics of all partitions."""
+    return [topic_of(partition, partitions, generation) for partition in range(partitions)]
+
+
+def generation_of(topic: str) -> int:
+    """Which division of the readings this topic belongs to: 0 of readings.0.8.3."""
     return int(topic.split(".")[1])
 
 
-def topics_of(partitions: int) -> list[str]:
-    """Topics of all partitions."""
-    return [topic_of(partition, partitions) for partition in range(partitions)]
+def partitions_of(topic: str) -> int:
+    """Out of how many partitions this topic is one: 8 of readings.0.8.3."""
+    return int(topic.split(".")[2])
+
+
+def generation_for(topics: Sequence[str], partitions: int) -> int:
+    """The generation that a sender of so many partitions goes on with, given all topics there are: the newest one if it
+    has that number, else the next. An older one with the same number is not continued: its rows would be older."""
+    newest = max(map(generation_of, topics), default=0)
+    others = [topic for topic in topics if generation_of(topic) == newest and partitions_of(topic) != partitions]
+    return newest + 1 if others else newest
+
+
+def oldest_waiting(lengths: Mapping[str, int], partitions: int) -> list[str]:
+    """Topics that may be stored now, given all there are with their lengths: those of the oldest generation that holds
+    anything; where all are empty, those of the newest. `partitions` is what to expect where there are none yet."""
+    waiting = [generation_of(topic) for topic, length in lengths.items() if length]
+    generation = min(waiting) if waiting else max(map(generation_of, lengths), default=0)
+    numbers = {partitions_of(topic) for topic in lengths if generation_of(topic) == generation} or {partitions}
+    return [topic for number in sorted(numbers) for topic in topics_of(number, generation)]

@@ -5,7 +5,7 @@ of work for a batch: read, commit, publish to `blocks`, discard. A crash at any 
 are, and the next owner of their topics reads them again, in order; unique keys make the repetition change nothing.
 
 After a change of the number of partitions the old topics are emptied first: as long as one of them holds a message,
-nobody owns a new one. So no message is lost, and none overtakes an older one of its device.
+nobody owns a newer one. So no message is lost, and none overtakes an older one of its device.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from model.errors import DecodeError
 from smc import refusal
 from smc.bus import OLDEST, BusDown, Delivery
 from smc.context import StageContext
-from smc.partition import FAMILY, merge, topics_of
-from smc.publisher import Publisher, Stopped
+from smc.partition import FAMILY, merge, oldest_waiting
+from smc.publisher import AWAY_S, Publisher, Stopped
 from smc.refusal import Refused
-from smc.stage import AWAY_S, Heart
+from smc.stage import Heart
 from smc.store import health
 from smc.store.commit import Committer
 from smc.store.ownership import Ownership, OwnershipLost
@@ -34,7 +34,6 @@ STAGE = "store"
 READ_COUNT = 4  # messages of one topic per read: a long one must not keep the others waiting
 BALANCE_S = 1.0
 IDLE_S = 0.25
-DATABASE_AWAY_S = 1.0
 
 
 def run(context: StageContext, stop: threading.Event) -> None:
@@ -48,7 +47,7 @@ def run(context: StageContext, stop: threading.Event) -> None:
                 _end(context, heart)
         except (OwnershipLost, OperationalError) as error:
             context.log.warning("store.database_away", error=str(error)[:200])
-            stop.wait(DATABASE_AWAY_S)
+            stop.wait(AWAY_S)
 
 
 def _heart_of(context: StageContext, slot: int, before: Heart | None) -> Heart:
@@ -122,11 +121,10 @@ class Worker:
             self._committer.tell_owed()
 
     def _wanted(self) -> list[str]:
-        """What there is to share among the workers: old topics until they are empty, then those of today."""
-        current = topics_of(self._context.settings.partitions)
-        bus = self._context.bus
-        old = [topic for topic in bus.topics(FAMILY) if topic not in current and bus.length(topic)]
-        return [*(old or current), refusal.TOPIC]
+        """What there is to share among the workers now: one generation of topics, and the refused bytes."""
+        bus, partitions = self._context.bus, self._context.settings.partitions
+        lengths = {topic: bus.length(topic) for topic in bus.topics(FAMILY)}
+        return [*oldest_waiting(lengths, partitions), refusal.TOPIC]
 
     def _gather(self) -> Hand:
         """Messages of all own topics: until there are rows enough, or the first has waited long enough."""

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
-from smc.bus import BusDown
+from smc.bus import Bus, BusDown
 from smc.context import StageContext
 
-AWAY_S = 1.0
+T = TypeVar("T")
+
+AWAY_S = 1.0  # before another try, where the bus or the database is away
 FULL_S = 0.1
 
 
 class Stopped(Exception):
     """The stage ends before this could be committed or told; nobody was acknowledged."""
+
+
+def _publish(bus: Bus, messages: Mapping[str, bytes]) -> dict[str, bytes]:
+    return bus.publish_all(messages)
 
 
 class Publisher:
@@ -34,15 +42,22 @@ class Publisher:
     def publish_all(self, messages: Mapping[str, bytes]) -> None:
         """The same for one message to each of several topics."""
         left: Mapping[str, bytes] = messages
+        while left:
+            left = self.ask(partial(_publish, messages=left))
+            if left:
+                self._wait(FULL_S)
+
+    def ask(self, question: Callable[[Bus], T]) -> T:
+        """The answer of the bus to anything; waits while it is away. Raises Stopped when told to end meanwhile."""
         while True:
             try:
-                left, pause_s = self._context.bus.publish_all(left), FULL_S
+                return question(self._context.bus)
             except BusDown as error:
                 self._context.log.warning(f"{self._stage}.bus_away", error=str(error)[:200])
-                pause_s = AWAY_S
-            if not left:
-                return
-            if self._stop.wait(pause_s):
-                raise Stopped
-            if self._waiting is not None:
-                self._waiting()
+                self._wait(AWAY_S)
+
+    def _wait(self, pause_s: float) -> None:
+        if self._stop.wait(pause_s):
+            raise Stopped
+        if self._waiting is not None:
+            self._waiting()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 from model.errors import SetupError
 from smc import refusal
 from smc.bus import ALWAYS, BusDown
 from smc.context import StageContext
-from smc.partition import FAMILY, partitions_of
+from smc.partition import FAMILY
 from smc.publisher import AWAY_S
 
 
@@ -32,23 +31,14 @@ def require_synced(context: StageContext, stop: threading.Event) -> None:
 
 def require_nothing_left(context: StageContext) -> None:
     """Readings acknowledged by the bus before SMC_ACK was changed must not be overtaken. Raises SetupError."""
-    left = _waiting(context, [refusal.TOPIC])
+    try:
+        left = sum(context.bus.length(topic) for topic in [*context.bus.topics(FAMILY), refusal.TOPIC])
+    except BusDown as error:  # it is waited for with the first message
+        context.log.warning("intake.bus_away", error=str(error)[:200])
+        return
     if left:
         remedy = "run `app.py smc store` until it has stored them, or set SMC_ACK=bus"
-        raise SetupError(
-            "messages that the bus holds for the store", sum(left.values()), "0 with SMC_ACK=database", remedy
-        )
-
-
-def require_order(context: StageContext) -> None:
-    """The store empties the topics of another number of partitions first; of two other numbers it could not know which
-    is the older one. Raises SetupError if the number was changed twice before anything was stored."""
-    now = context.settings.partitions
-    others = {partitions_of(topic) for topic in _waiting(context, [])} - {now}
-    if len(others) > 1:
-        found = " and ".join(map(str, sorted(others)))
-        remedy = "run `app.py smc store` until it has stored them"
-        raise SetupError("numbers of partitions that messages still wait for", found, f"one beside {now}", remedy)
+        raise SetupError("messages that the bus holds for the store", left, "0 with SMC_ACK=database", remedy)
 
 
 def _synced(context: StageContext) -> str | None:
@@ -57,14 +47,3 @@ def _synced(context: StageContext) -> str | None:
     except BusDown as error:
         context.log.warning("intake.bus_away", error=str(error)[:200])
         return None
-
-
-def _waiting(context: StageContext, others: Sequence[str]) -> dict[str, int]:
-    """Messages for the store by topic, where there are any. A bus that is away cannot be asked: it is waited for with
-    the first message."""
-    try:
-        lengths = {topic: context.bus.length(topic) for topic in [*context.bus.topics(FAMILY), *others]}
-    except BusDown as error:
-        context.log.warning("intake.bus_away", error=str(error)[:200])
-        return {}
-    return {topic: length for topic, length in lengths.items() if length}

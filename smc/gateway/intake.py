@@ -73,7 +73,6 @@ class Intake:
     def _start(self) -> None:
         if self._context.settings.ack == ACK_BUS:
             checks.require_synced(self._context, self._stop)
-            checks.require_order(self._context)
         else:
             checks.require_nothing_left(self._context)
             direct(self._context, self._stop).tell_owed()

@@ -22,11 +22,10 @@ from model.errors import DecodeError
 from model.finding import Finding
 from model.time import to_datetime
 from smc.context import StageContext
-from smc.publisher import Publisher, Stopped
+from smc.publisher import AWAY_S, Publisher, Stopped
 from smc.refusal import Refused
 from smc.store import conflicts, findings, ingest, quarantine
 
-AWAY_S = 1.0
 BLOCKS, FINDINGS = "blocks", "findings"
 
 Begin = Callable[[], AbstractContextManager[Connection]]

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.block import METER_COLUMNS, Block, Schema, concatenate
-from smc.partition import MAX_BLOCK_ROWS, merge, partition_of, split, topic_of, topics_of
+from smc.partition import (
+    MAX_BLOCK_ROWS,
+    generation_for,
+    merge,
+    oldest_waiting,
+    partition_of,
+    split,
+    topic_of,
+    topics_of,
+)
 from tests.smc.store.blocks import START_NS, block_of
 
 DEVICES = np.array([0, 1, 2, 3, 4, 5, 100, 1_000, 123_456, 2**31 - 1], np.int32)
@@ -66,6 +75,19 @@ def test_merge_puts_equal_kinds_together_and_bounds_a_message() -> None:
     assert (concatenate(parts).time_ns == large.time_ns).all()
 
 
-def test_topics_name_the_number_of_partitions() -> None:
-    assert topics_of(3) == ["readings.3.0", "readings.3.1", "readings.3.2"]
-    assert topic_of(2, 8) != topic_of(2, 4)
+def test_a_new_number_of_partitions_begins_a_new_generation() -> None:
+    assert topics_of(2) == ["readings.0.2.0", "readings.0.2.1"]
+    known: list[str] = []
+    for partitions, generation in ((8, 0), (8, 0), (3, 1), (3, 1), (8, 2), (8, 2)):
+        assert generation_for(known, partitions) == generation
+        known.append(topic_of(0, partitions, generation))
+
+
+def test_the_oldest_generation_that_holds_anything_is_stored_first() -> None:
+    first, second, third = topics_of(3, 0), topics_of(2, 9), topics_of(3, 10)  # 10 comes after 9, not before
+    empty = dict.fromkeys([*third, *first, *second[:1]], 0)
+    assert oldest_waiting({}, 3) == first
+    assert oldest_waiting(empty, 8) == third
+    assert oldest_waiting(empty | {third[0]: 5}, 8) == third
+    assert oldest_waiting(empty | {third[0]: 5, second[0]: 1}, 8) == second, "also those that had no message yet"
+    assert oldest_waiting(empty | {third[0]: 5, second[0]: 1, first[2]: 1}, 8) == first

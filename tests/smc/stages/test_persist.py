@@ -186,11 +186,11 @@ def test_a_changed_number_of_partitions_lets_nothing_wait_or_overtake(
     context: StageContext, numbered: Numbered
 ) -> None:
     """Old topics are emptied first: their rows are older than those of the same devices in the new ones."""
-    numbered.send(20)
-    context = replace(context, settings=replace(context.settings, partitions=3))
-    numbered.sender = sender_of(context)
-    numbered.send(20)
-    assert len(context.bus.topics("readings")) == 8 + 3
+    for partitions in (8, 3, 8):
+        context = replace(context, settings=replace(context.settings, partitions=partitions))
+        numbered.sender = sender_of(context)
+        numbered.send(20)
+    assert len(context.bus.topics("readings")) == 8 + 3 + 8
     with crew(context, 2):
         until(drained(context), "everything stored")
     assert stored(context) == numbered.rows()

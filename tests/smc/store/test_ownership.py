@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from host.database import engine
 from smc.store.ownership import Ownership, OwnershipLost, fair_share
 
-TOPICS = [f"readings.8.{number}" for number in range(8)] + ["refused"]
+TOPICS = [f"readings.0.8.{number}" for number in range(8)] + ["refused"]
 
 
 @given(st.integers(0, 300), st.sets(st.integers(1, 64), min_size=1))
@@ -63,8 +63,8 @@ def test_what_is_not_wanted_any_more_is_given_back(store: Engine) -> None:
     with Ownership(store) as owner, Ownership(store) as other:
         owner.balance(TOPICS)
         other.balance(TOPICS)
-        assert owner.balance(["readings.4.0"]) == ["readings.4.0"]
-        assert owner.topics == ["readings.4.0"]
+        assert owner.balance(["readings.1.4.0"]) == ["readings.1.4.0"]
+        assert owner.topics == ["readings.1.4.0"]
         shared([other, owner])
 
 
