@@ -8,7 +8,7 @@ Topics read by groups (one group per stage; `receive`, `acknowledge`):
   comes what is new. Names are fixed by the caller; nobody else takes over a name's work, however long it is silent.
 - A message is deleted when every group of its topic has acknowledged it, never before.
 
-Topics of a divided family (`readings.0.8.3`; `read`, `discard`), which have one owner at a time, agreed outside the bus:
+Topics of a divided family (as `readings.0.8.3`; `read`, `discard`), with one owner at a time, agreed outside the bus:
 
 - Reading changes nothing: the oldest messages are shown again and again until `discard`. So whoever gains a topic sees
   all that its last owner did not finish, in order, and one who has lost it can take nothing away by reading on.
