@@ -16,7 +16,9 @@ _HEAD = """# Benchmarks
 
 `make bench` writes this page from what it has measured; nothing here is edited by hand. Every row is a figure of ours
 against a limit or a peer of the same run, so that a busy or a slow machine changes both. Machine: {cores} cores,
-{machine}, Python {python}; database, bus and load share them. A goal that is missed says **no**.
+{machine}, Python {python}; database, bus and load share them. Its load average in the last five minutes of the run was
+{busy:.1f}: what is beyond {cores} waited, and times by the wall clock (s, ms, rows/s) are longer by it, CPU figures less
+so. A goal that is missed says **no**.
 """
 _TITLES = {
     "intake": "Decoding",
@@ -37,7 +39,9 @@ def text(rows: Sequence[Row]) -> str:
 
 
 def _head() -> str:
-    return _HEAD.format(cores=os.cpu_count(), machine=platform.machine(), python=platform.python_version())
+    return _HEAD.format(
+        cores=os.cpu_count(), machine=platform.machine(), python=platform.python_version(), busy=os.getloadavg()[1]
+    )
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[str]:

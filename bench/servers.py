@@ -16,13 +16,15 @@ from smc.bus import Bus
 PLAIN, TIMESCALE = "plain", "TimescaleDB"
 EDITIONS = (PLAIN, TIMESCALE)
 DATABASE = "bench"
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (a file system in memory, on every Linux)
+MEMORY = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
 OPTIONS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for servers and their files."""
-    with tempfile.TemporaryDirectory(prefix="grid-smc-bench-", ignore_cleanup_errors=True) as name:
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """A folder for servers and their files, by default where the machine keeps such things."""
+    with tempfile.TemporaryDirectory(prefix="grid-smc-bench-", dir=parent, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o711)  # a server started by root runs as nobody and must get through
         yield folder
