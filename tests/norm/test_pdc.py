@@ -15,6 +15,7 @@ from model.time import NS_PER_S
 from norm.fleet import Fleet
 from norm.pdc import MAX_CLIENTS, Concentrator, frame_times_ns
 from wire.c37118.configuration import Configuration, decode_configuration
+from wire.c37118.configuration3 import decode_cfg3
 from wire.c37118.data import DataLayout
 from wire.c37118.frames import Frame, FrameKind
 from wire.c37118.messages import CommandCode, decode_header, encode_command
@@ -146,6 +147,8 @@ def test_header_other_streams_rubbish_and_unknown_commands() -> None:
         assert "simulated" in decode_header(await caller.take(FrameKind.HEADER))
         caller.command(CommandCode.CFG1)
         check_configuration(decode_configuration(await caller.take(FrameKind.CFG1)))
+        caller.command(CommandCode.CFG3)
+        check_configuration(decode_cfg3([await caller.take(FrameKind.CFG3)]))
 
     talk(dialogue)
 

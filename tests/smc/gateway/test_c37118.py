@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from smc.store import devices, quarantine
 from tests.smc.gateway.conftest import eventually, running, with_settings
 from tests.smc.gateway.test_mqtt import counters
 from wire.c37118.configuration import Configuration, Format, Phasor, Pmu, encode_cfg2
+from wire.c37118.configuration3 import encode_cfg3
 from wire.c37118.data import DataLayout
 from wire.c37118.messages import CommandCode, decode_command
 from wire.c37118.stream import Stream
@@ -45,10 +46,14 @@ def frames(layout: DataLayout, start_ns: int, count: int, stat: int = 0) -> list
 
 @dataclass
 class PmuServer:
-    """Answers CFG-2 with its present configuration; sends what a test hands it once it is switched on."""
+    """Answers CFG-2 with its present configuration; sends what a test hands it once it is switched on.
+
+    `long`: it knows nothing but CFG-3, which it tells in several frames.
+    """
 
     port: int
     configuration: Configuration
+    long: bool = False
     commands: list[str] = field(default_factory=list)
     socket: socket.socket | None = None
     on: threading.Event = field(default_factory=threading.Event)
@@ -62,9 +67,10 @@ class PmuServer:
         while True:
             try:
                 self.socket, _ = listener.accept()
-                self._listen(self.socket)
             except OSError:
                 return
+            with suppress(OSError):  # a caller may hang up in the middle of a word
+                self._listen(self.socket)
 
     def _listen(self, connection: socket.socket) -> None:
         stream = Stream()
@@ -72,7 +78,9 @@ class PmuServer:
             for frame in stream.feed(data):
                 command = decode_command(frame)
                 self.commands.append(command.name)
-                if command.code == CommandCode.CFG2:
+                if command.code == CommandCode.CFG3 and self.long:
+                    connection.sendall(b"".join(encode_cfg3(self.configuration, time.time_ns(), max_size=100)))
+                if command.code == CommandCode.CFG2 and not self.long:
                     connection.sendall(encode_cfg2(self.configuration, time.time_ns()))
                 if command.code == CommandCode.ON:
                     self.on.set()
@@ -111,6 +119,28 @@ def test_frames_are_stored_under_their_pmus(context: StageContext) -> None:
     assert [channel.unit for channel in enrolled[0].channels] == ["V", "V", "V"]
     found = counters(context)
     assert (found["frames"], found["pmu_rows"], found["quarantined"], found["gaps"]) == (100, 200, 0, 0)
+
+
+def test_who_knows_only_cfg3_is_asked_for_it(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smc.gateway.c37118_link.ASK_AGAIN_S", 0.2)
+    monkeypatch.setattr("smc.gateway.c37118_link.PARTIAL_S", 0.1)
+    with pmu_server() as server:
+        server.long = True
+        context = with_settings(context, pmus=(f"127.0.0.1:{server.port}/60",))
+        layout = DataLayout(server.configuration)
+        with running(context):
+            server.send(b"".join(frames(layout, time.time_ns(), 10)))
+            eventually(lambda: stored_frames(context) == 20, "10 frames of 2 PMUs")
+            server.on.clear()
+            assert server.socket is not None
+            server.socket.shutdown(socket.SHUT_RDWR)
+            assert server.on.wait(20)
+    assert server.commands[:2] == ["OFF", "CFG2"]
+    again = server.commands.index("OFF", 1)
+    assert "CFG3" in server.commands[2:again]
+    assert server.commands[again : again + 3] == ["OFF", "CFG3", "ON"]  # it is remembered what was answered
+    with context.engine.connect() as conn:
+        assert quarantine.recent(conn, 10) == []
 
 
 def test_inventory_survives_the_configuration(context: StageContext) -> None:
