@@ -1,41 +1,50 @@
-"""Frames, configurations, data and the stream splitter: round trips, absence, time, and hostile bytes."""
+"""Frames, configurations, data and commands: round trips, absence, time."""
 
 from __future__ import annotations
 
 import binascii
-from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.block import Origin, Quality
 from model.device import Provenance
 from model.errors import DecodeError
 from tests.wire.material import START_NS, made, stream
-from wire.c37118.configuration import Configuration, Format, Phasor, Pmu, decode_configuration, encode_cfg2
+from wire.c37118.configuration import (
+    Analog,
+    Configuration,
+    Format,
+    Phasor,
+    Pmu,
+    decode_configuration,
+    encode_cfg2,
+)
 from wire.c37118.data import DataLayout
+from wire.c37118.frames import (
+    Frame,
+    FrameKind,
+    crc,
+    crc_of_many,
+    join_time,
+    parse_frame,
+    split_time,
+)
+from wire.c37118.messages import (
+    MAX_EXTENDED,
+    CommandCode,
+    decode_command,
+    decode_header,
+    encode_command,
+    encode_header,
+)
 from wire.c37118.status import time_errors_ns
-from wire.c37118.frames import Frame, FrameKind, crc, crc_of_many, join_time, parse_frame, split_time
-from wire.c37118.messages import CommandCode, decode_command, decode_header, encode_command, encode_header
-from wire.c37118.session import Batch, Configured, Session
-from wire.c37118.stream import Reject, Stream
 
 ORIGIN = Origin("c37.118", "test", Provenance.SIMULATED)
 DEVICES = np.arange(9, dtype=np.int32)
-
-
-def whole_stream(form: int = 15) -> bytes:
-    material = made(form)
-    return b"".join(
-        [
-            encode_command(60, CommandCode.ON, START_NS),
-            encode_cfg2(material.layout.configuration, START_NS),
-            encode_header(60, "a header", START_NS),
-            *material.frames,
-        ]
-    )
 
 
 def test_crc_is_the_one_of_the_standard() -> None:
@@ -164,11 +173,86 @@ def test_quality_keeps_stat_and_time_quality() -> None:
     assert block.quality[0] >> Quality.TIME_QUALITY_SHIFT == 0x4F
 
 
+def test_time_quality_of_each_frame() -> None:
+    layout = DataLayout(stream(15, pmus=1))
+    nothing = np.zeros((3, 1))
+    frames = layout.encode(
+        START_NS + np.arange(3),
+        nothing.astype(np.uint16),
+        np.zeros((3, 1, 2), complex),
+        nothing,
+        nothing,
+        time_quality=np.array([0x0F, 0x8B, 0x30], np.uint8),
+    )
+    (block,) = layout.decode(b"".join(frames), DEVICES, START_NS, ORIGIN)
+    assert (block.quality >> Quality.TIME_QUALITY_SHIFT).tolist() == [0x0F, 0x8B, 0x30]
+    assert block.time_error_ns.tolist() == [-1, 10**10, 0]
+
+
+@pytest.mark.parametrize("form", range(16))
+def test_frames_of_equal_streams_decode_together(form: int) -> None:
+    """A thousand connections of one kind of PMU: one call, though IDCODEs and names differ."""
+    ours, theirs = DataLayout(stream(form, 2, 60)), DataLayout(stream(form, 2, 90))
+    assert ours.decodes_like(theirs)
+    shape = (1, 2)
+    sent = [
+        layout.encode(
+            np.array([START_NS]),
+            np.zeros(shape, np.uint16),
+            np.full((*shape, 2), volts + 0j),
+            np.full(shape, 50.0),
+            np.zeros(shape),
+        )[0]
+        for layout, volts in ((ours, 20.0), (theirs, 30.0))
+    ]
+    devices = np.array([[5, 6], [8, 9]], np.int32)
+    (block,) = ours.decode(b"".join(sent), devices, np.array([1, 2]), ORIGIN)
+    assert block.device.tolist() == [5, 6, 8, 9]
+    assert block.received_ns.tolist() == [1, 1, 2, 2]
+    np.testing.assert_allclose(block.column("magnitude_0"), [20, 20, 30, 30], atol=0.01)
+    with pytest.raises(DecodeError):
+        ours.decode(b"".join(sent), devices[0], 0, ORIGIN)
+
+
+@pytest.mark.parametrize("change", ["time_base", "form", "nominal_hz", "phasors", "analogs"])
+def test_streams_of_another_meaning_do_not(change: str) -> None:
+    plain = stream(0, 1)
+    pmu = plain.pmus[0]
+    changed = {
+        "time_base": replace(plain, time_base=50),
+        "form": replace(plain, pmus=(replace(pmu, form=Format(1)),)),
+        "nominal_hz": replace(plain, pmus=(replace(pmu, nominal_hz=60),)),
+        "phasors": replace(plain, pmus=(replace(pmu, phasors=(pmu.phasors[0], Phasor("IA", True, 301))),)),
+        "analogs": replace(plain, pmus=(replace(pmu, analogs=(Analog("level", 1, 3),)),)),
+    }
+    assert DataLayout(plain).decodes_like(DataLayout(replace(plain, idcode=7)))
+    assert not DataLayout(plain).decodes_like(DataLayout(changed[change]))
+
+
 def test_commands_and_headers() -> None:
     command = decode_command(parse_frame(encode_command(60, CommandCode.CFG2, START_NS)))
-    assert (command.idcode, command.name) == (60, "CFG2")
+    assert (command.idcode, command.name, command.of_the_user) == (60, "CFG2", False)
     assert decode_header(parse_frame(encode_header(60, "", START_NS))) == ""
     assert decode_header(parse_frame(encode_header(60, "a\x00b\x1b", START_NS))) == "a\ufffdb\ufffd"
+
+
+@pytest.mark.parametrize("code", [*CommandCode, 0, 7, 0x00FF, 0x0100, 0x0FFF, 0x1000, 0xFFFF])
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_command_both_ways(code: int, version: int) -> None:
+    payload = b"settings" if code == CommandCode.EXTENDED else b""
+    frame = parse_frame(encode_command(60, code, START_NS, payload, version))
+    command = decode_command(frame)
+    assert (command.code, command.extended, frame.version) == (code, payload, version)
+    assert command.of_the_user == (0x0100 <= code <= 0x0FFF)
+
+
+def test_extended_commands_fill_a_frame_and_no_more() -> None:
+    whole = bytes(range(256)) * 256
+    frame = parse_frame(encode_command(60, CommandCode.EXTENDED, START_NS, whole[:MAX_EXTENDED]))
+    assert len(frame.data) == 65_535
+    assert decode_command(frame).extended == whole[:MAX_EXTENDED]
+    with pytest.raises(ValueError, match="65536 bytes"):
+        encode_command(60, CommandCode.EXTENDED, START_NS, whole[: MAX_EXTENDED + 1])
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
@@ -180,119 +264,3 @@ def test_configuration_with_a_wrong_count_is_refused(cut: int) -> None:
     )
     with pytest.raises(DecodeError):
         decode_configuration(shorter)
-
-
-def test_every_split_gives_the_same_frames() -> None:
-    data = whole_stream()
-    expected = [frame.data for frame in Stream().feed(data)]
-    assert len(expected) == 8
-    for at in range(len(data)):
-        splitter = Stream()
-        found = splitter.feed(data[:at]) + splitter.feed(data[at:])
-        assert [frame.data for frame in found] == expected
-        assert not splitter.rejects
-    bytewise = Stream()
-    assert [frame.data for i in range(len(data)) for frame in bytewise.feed(data[i : i + 1])] == expected
-
-
-def test_noise_between_frames_is_passed_and_kept() -> None:
-    good = made(15).frames
-    splitter = Stream()
-    found = splitter.feed(good[0] + b"\xaa\x0fnoise\xaa" + good[1] + b"\xff" * 10 + good[2])
-    assert [frame.data for frame in found] == good[:3]
-    assert [reject.data for reject in splitter.rejects] == [b"\xaa\x0fnoise\xaa", b"\xff" * 10]
-    assert splitter.skipped == 18
-
-
-def test_a_broken_frame_is_rejected_whole_and_the_next_one_found() -> None:
-    good = made(15).frames
-    broken = bytearray(good[1])
-    broken[20] ^= 1
-    splitter = Stream()
-    found = splitter.feed(good[0] + bytes(broken) + good[2])
-    assert [frame.data for frame in found] == [good[0], good[2]]
-    assert [(reject.error.reason, reject.data) for reject in splitter.rejects] == [("crc", bytes(broken))]
-
-
-def test_a_lie_about_the_size_costs_one_frame() -> None:
-    good = made(15).frames
-    liar = bytearray(good[1])
-    liar[2:4] = (60_000).to_bytes(2)
-    splitter = Stream()
-    assert len(splitter.feed(good[0] + bytes(liar) + b"".join(good[2:]))) == 1
-    assert splitter.waiting
-    assert [frame.data for frame in splitter.resync()] == good[2:]
-    assert Stream(max_size=10_000).feed(bytes(liar) + good[2])[0].data == good[2]
-
-
-def test_the_end_of_a_stream_rejects_the_rest() -> None:
-    good = made(15).frames
-    splitter = Stream()
-    splitter.feed(good[0] + good[1][:-3])
-    assert splitter.close() == []
-    assert [(r.error.reason, r.data) for r in splitter.rejects] == [("truncated", good[1][:-3])]
-
-
-def test_data_without_or_unlike_its_configuration_is_rejected() -> None:
-    material, other = made(15), made(0)
-    session = Session()
-    assert [type(e) for e in session.feed(material.frames[0])] == [Reject]
-    events = session.feed(encode_cfg2(material.layout.configuration) + material.frames[0] + other.frames[0])
-    assert [type(e) for e in events] == [Configured, Batch, Reject]
-    assert isinstance(events[2], Reject)
-    assert events[2].error.reason == "size"
-    again = session.feed(encode_cfg2(material.layout.configuration))
-    assert isinstance(again[0], Configured)
-    assert not again[0].changed
-
-
-def read_all(data: bytes) -> None:
-    """Everything a connection does with bytes; whatever they are, nothing but DecodeError may come out."""
-    session = Session()
-    for event in session.feed(data) + session.close():
-        if isinstance(event, Batch):
-            for block in event.layout.decode(event.frames, np.zeros(999, np.int32), START_NS, ORIGIN):
-                assert not np.isinf(block.values).any()
-        elif isinstance(event, Frame):
-            with suppress(DecodeError):
-                decode_command(event) if event.kind is FrameKind.COMMAND else decode_header(event)
-
-
-def mutate(rng: np.random.Generator, data: bytes, right_crc: bool) -> bytes:
-    """Some bytes changed, cut or doubled; with a right CHK the decoders behind the CRC get their share."""
-    body = bytearray(data)
-    for _ in range(rng.integers(1, 6)):
-        body[rng.integers(len(body))] = int(rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.integers(256)]))
-    if rng.random() < 0.2:
-        body = body[: rng.integers(1, len(body) + 1)]
-    if right_crc and len(body) >= 16:
-        body[0] = 0xAA
-        body[1] = body[1] & 0x50 | int(rng.integers(1, 3))
-        body[2:4] = len(body).to_bytes(2)
-        body[-2:] = crc(bytes(body[:-2])).to_bytes(2)
-    return bytes(body)
-
-
-def fuzz(count: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    seeds = [f.data for form in (0, 7, 15) for f in Stream().feed(whole_stream(form))]
-    good = encode_cfg2(stream(15))
-    for _ in range(count):
-        frame = mutate(rng, seeds[rng.integers(len(seeds))], bool(rng.random() < 0.7))
-        read_all(good + frame + seeds[1])
-
-
-def test_ten_thousand_mutated_frames() -> None:
-    fuzz(10_000, 1)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_hundred_thousand_mutated_frames() -> None:
-    fuzz(100_000, 2)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=300))
-def test_any_bytes(data: bytes) -> None:
-    read_all(data)
