@@ -113,6 +113,27 @@ def test_answers_go_on_while_the_database_is_away(
     assert kept.count == sent - 1
 
 
+def test_a_full_bus_holds_back_the_broker_until_somebody_stores(
+    context: StageContext, mosquitto: Mosquitto, valkey_url: str, answers: list[float]
+) -> None:
+    site = "DSO-3100"
+    context = on_bus(at_broker(context, mosquitto, site), valkey_url, site=site)
+    context = replace(context, bus=RedisBus(valkey_url, site, max_messages=1))
+    enrol(context, meter("norm-0001"))
+    topic, now_ns = f"smc/{site}/norm-0001/meter", time.time_ns()
+    with running(context):
+        eventually(subscribed(context), "subscribed")
+        publish(mosquitto, (topic, pack("norm-0001", now_ns)))
+        eventually(lambda: len(answers) == 1, "an answer")
+        for second in (1, 2, 3):
+            publish(mosquitto, (topic, pack("norm-0001", now_ns + second * 10**9)))
+        time.sleep(0.5)
+        assert len(answers) == 1, "answered what the bus has no room for"
+        with storing(context):
+            eventually(lambda: len(answers) == 4, "answers once there is room")
+            eventually(lambda: count(context, "meter_readings") == 4, "all readings")
+
+
 def test_a_bus_that_does_not_sync_is_no_place_to_answer_from(context: StageContext, valkey_url: str) -> None:
     server = redis.Redis.from_url(valkey_url)
     server.config_set("appendfsync", "everysec")

@@ -12,7 +12,7 @@ from tests.servers.brokers import Mosquitto
 from tests.smc.gateway.kill_intake import Line, Load, Verdict, told
 
 KILLS = 5
-MESSAGES = 900
+MESSAGES, MESSAGES_WITH_WORKERS = 900, 600
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def test_kills_of_intake_and_worker_lose_nothing_and_double_nothing(
     smc_embedded: str, valkey_url: str, mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     """The broker is answered by the bus, two workers store: one of the three processes dies at each of five moments."""
-    load = Load(MESSAGES)
+    load = Load(MESSAGES_WITH_WORKERS)
     line = Line(smc_embedded, valkey_url, mosquitto, load, tmp_path, more={"SMC_ACK": "bus"})
     workers = [line.run(("app.py", "smc", "store"), f"store-{number}") for number in range(2)]
     with running(line):
@@ -59,8 +59,8 @@ def test_kills_of_intake_and_worker_lose_nothing_and_double_nothing(
             line.after(10, 40)
             victim.kill()
         verdict = line.finish()
-    assert verdict == Verdict(MESSAGES * load.rows, lost=0, doubled=0, wrong=0)
-    assert told(line)[0] == load.keys(set(range(MESSAGES))), "stored, but the next stage never hears of it"
+    assert verdict == Verdict(MESSAGES_WITH_WORKERS * load.rows, lost=0, doubled=0, wrong=0)
+    assert told(line)[0] == load.keys(set(range(MESSAGES_WITH_WORKERS))), "stored, but the next stage never hears of it"
     assert min(line.in_hand) > 0, "a kill hit an idle line and proves nothing"
     assert [(process.starts, process.ended) for process in (line.intake, *workers)] == [(3, 0), (3, 0), (2, 0)]
 
