@@ -44,6 +44,9 @@ class Form(Enum):
     CBOR = "application/senml+cbor"
 
 
+CONTENT_FORMATS = {110: Form.JSON, 111: Form.JSON, 112: Form.CBOR, 113: Form.CBOR}  # of CoAP; odd ones are streams
+
+
 def resolve(pack: bytes, now_ns: int, form: Form = Form.JSON) -> list[Record]:
     """Records of a pack in order of time, base fields applied, relative times made absolute. Raises DecodeError."""
     return resolve_columns(pack, now_ns, form).records()
@@ -162,4 +165,15 @@ def seconds(time_ns: int) -> int | float:
     return whole if rest < NS_PER_US else (time_ns // NS_PER_US) / _US_PER_S
 
 
-__all__ = ["MAX_BYTES", "MAX_RECORDS", "Form", "Pack", "Record", "encode", "resolve", "resolve_columns", "seconds"]
+__all__ = [
+    "CONTENT_FORMATS",
+    "MAX_BYTES",
+    "MAX_RECORDS",
+    "Form",
+    "Pack",
+    "Record",
+    "encode",
+    "resolve",
+    "resolve_columns",
+    "seconds",
+]

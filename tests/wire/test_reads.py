@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -20,6 +21,7 @@ from tests.wire.material import START_NS
 from wire import reads
 from wire.meter import QUANTITIES
 from wire.reads import Layout, Reads, decode_reads, encode_reads
+from wire.reads_layout import decode_layout, encode_layout
 from wire.stamps import StampFormat, wall_to_utc_ns
 from wire.texts import NumberFormat, good_texts
 
@@ -196,6 +198,46 @@ def test_columns_of_texts_are_judged_as_each_text_is(texts: list[str]) -> None:
     assert good.tolist() == [bool(good_texts([text], numbers._pattern)[0]) for text in texts]
     for value, text, fine in zip(numbers.read(texts, good).tolist(), texts, good.tolist(), strict=True):
         assert (value == float(text)) if fine and text else math.isnan(value)
+
+
+def test_layouts_are_data() -> None:
+    for layout in (WIDE, LONG):
+        assert decode_layout(encode_layout(layout)).columns == layout.columns
+    found = decode_layout(encode_layout(LONG))
+    row = "Zähler;Zeit;OBIS;Wert\nm-2;01.07.2026 12:15;1-0:1.8.0;7,25\n".encode()
+    np.testing.assert_array_equal(decode_reads(row, found).values, decode_reads(row, LONG).values)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"device": None}, "layout"),
+        ({"colour": "red"}, "layout"),
+        ({"quantities": {}}, "layout"),
+        ({"quantities": {"A": ["energy_import"]}}, "layout"),
+        ({"quantities": {"A": ["humidity", "%"]}}, "quantity"),
+        ({"quantities": {"A": ["power", "V"]}}, "unit"),
+        ({"delimiter": '"'}, "layout"),
+        ({"decimal": "x"}, "layout"),
+        ({"fold": 2}, "layout"),
+        ({"register": "r"}, "layout"),
+        ({"time_format": "%Y"}, "time"),
+        ({"zone": "Mars/Olympus"}, "zone"),
+        ({"zone": "../../etc/passwd"}, "zone"),
+        ({"zone": "\0"}, "zone"),
+        ({"prefix": "x" * 70_000}, "size"),
+    ],
+)
+def test_wrong_layouts_as_data_are_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode_layout(json.dumps(json.loads(encode_layout(WIDE)) | change).encode())
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"{"])
+def test_what_is_no_layout_is_refused(data: bytes) -> None:
+    with pytest.raises(DecodeError, match="layout of reads"):
+        decode_layout(data)
 
 
 EVERY = Layout(

@@ -1,4 +1,4 @@
-"""general-glo-ciphering and general-ded-ciphering with AES-GCM (security suites 0 and 2), and the check against replay.
+"""general-glo-ciphering and general-ded-ciphering with AES-GCM (security suites 0 to 2), and the check against replay.
 
 Tag 0xDB or 0xDC, system title (length and 8 bytes), length, security byte, invocation counter u32, ciphertext, tag of
 12 bytes. The IV is title and counter; authenticated with it are the security byte and the authentication key.
@@ -23,13 +23,13 @@ TAG_BYTES = 12
 _COMPRESSED = 0x80
 _SUITE = 0x0F
 _COUNTER_BYTES = 4
-_KEY_BYTES = {0: 16, 2: 32}  # by security suite
+_KEY_BYTES = {0: 16, 1: 16, 2: 32}  # by security suite
 _CIPHERING = (ApduTag.GENERAL_GLO_CIPHERING, ApduTag.GENERAL_DED_CIPHERING)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Keys:
-    """Keys of one meter: encryption and authentication key, both of 16 bytes (suite 0) or 32 (suite 2).
+    """Keys of one meter: encryption and authentication key, both of 16 bytes (suites 0 and 1) or 32 (suite 2).
 
     `need_tag`: refuse what is encrypted only, since such bytes can be changed on the way without a trace.
     """
@@ -62,7 +62,7 @@ def decode_sealed(apdu: bytes) -> Sealed:
         raise DecodeError("length", "length in a ciphered APDU", size, f"{len(apdu) - at}, >= {1 + _COUNTER_BYTES}")
     security = apdu[at]
     if not security & (ENCRYPTED | AUTHENTICATED) or security & _COMPRESSED or security & _SUITE not in _KEY_BYTES:
-        raise DecodeError("security", "security byte", f"{security:#04x}", "suite 0 or 2, encrypted or authenticated")
+        raise DecodeError("security", "security byte", f"{security:#04x}", "suite 0..2, encrypted or authenticated")
     payload = apdu[at + 1 + _COUNTER_BYTES :]
     if security & AUTHENTICATED and len(payload) < TAG_BYTES:
         raise DecodeError("truncated", "tag of a ciphered APDU", len(payload), f"{TAG_BYTES} bytes")
