@@ -233,7 +233,9 @@ def _signed(factor: int) -> int:
     return factor - 2 * _FACTOR_SIGN if factor & _FACTOR_SIGN else factor
 
 
-def encode_cfg2(configuration: Configuration, time_ns: int = 0, kind: FrameKind = FrameKind.CFG2) -> bytes:
+def encode_cfg2(
+    configuration: Configuration, time_ns: int = 0, kind: FrameKind = FrameKind.CFG2, time_quality: int = 0
+) -> bytes:
     """CFG-2 frame (or CFG-1). Names longer than 16 bytes are cut. Raises ValueError if it does not fit a frame, or if
     channels have scales, which only CFG-3 can tell."""
     body = _HEAD.pack(configuration.time_base, len(configuration.pmus))
@@ -246,6 +248,7 @@ def encode_cfg2(configuration: Configuration, time_ns: int = 0, kind: FrameKind 
         time_ns=time_ns,
         time_base=configuration.time_base,
         version=configuration.version,
+        time_quality=time_quality,
     )
 
 

@@ -151,14 +151,21 @@ _VERSIONS = frozenset({VERSION_2005, VERSION_2011})
 
 
 def build_frame(
-    kind: FrameKind, idcode: int, body: bytes, *, time_ns: int = 0, time_base: int = 1_000_000, version: int = 2
+    kind: FrameKind,
+    idcode: int,
+    body: bytes,
+    *,
+    time_ns: int = 0,
+    time_base: int = 1_000_000,
+    version: int = VERSION_2011,
+    time_quality: int = 0,
 ) -> bytes:
     """Bytes of a frame around a body. The time is rounded to the time base. Raises ValueError if it grows too large."""
     size = MIN_SIZE + len(body)
     if size > MAX_SIZE:
         raise ValueError(f"frame of {size} bytes, expected <= {MAX_SIZE}")
     soc, count = split_time(time_ns, time_base)
-    data = HEADER.pack(SYNC_BYTE, kind << 4 | version, size, idcode, soc, count) + body
+    data = HEADER.pack(SYNC_BYTE, kind << 4 | version, size, idcode, soc, time_quality << 24 | count) + body
     return data + CHK.pack(crc(data))
 
 

@@ -60,10 +60,16 @@ def decode_command(frame: Frame) -> Command:
 
 
 def encode_command(
-    idcode: int, code: int, time_ns: int = 0, extended: bytes = b"", version: int = VERSION_2011
+    idcode: int,
+    code: int,
+    time_ns: int = 0,
+    extended: bytes = b"",
+    version: int = VERSION_2011,
+    time_quality: int = 0,
 ) -> bytes:
     """CMD frame; its time is told in microseconds. Raises ValueError for more than `MAX_EXTENDED` extended bytes."""
-    return build_frame(FrameKind.COMMAND, idcode, _CODE.pack(code) + extended, time_ns=time_ns, version=version)
+    body = _CODE.pack(code) + extended
+    return build_frame(FrameKind.COMMAND, idcode, body, time_ns=time_ns, version=version, time_quality=time_quality)
 
 
 def decode_header(frame: Frame) -> str:
@@ -74,6 +80,9 @@ def decode_header(frame: Frame) -> str:
     return "".join(c if c.isprintable() or c in "\r\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def encode_header(idcode: int, text: str, time_ns: int = 0) -> bytes:
-    """HDR frame."""
-    return build_frame(FrameKind.HEADER, idcode, text.encode(), time_ns=time_ns)
+def encode_header(
+    idcode: int, text: str, time_ns: int = 0, version: int = VERSION_2011, time_quality: int = 0
+) -> bytes:
+    """HDR frame; its time is told in microseconds. Raises ValueError for a text that does not fit a frame."""
+    body = text.encode()
+    return build_frame(FrameKind.HEADER, idcode, body, time_ns=time_ns, version=version, time_quality=time_quality)
