@@ -121,9 +121,11 @@ class Worker:
             self._committer.tell_owed()
 
     def _wanted(self) -> list[str]:
-        """What there is to share among the workers now: one generation of topics, and the refused bytes."""
+        """What there is to share among the workers now: one generation of topics, and the refused bytes. How much
+        waits, whoever owns it, is shown."""
         bus, partitions = self._context.bus, self._context.settings.partitions
         lengths = {topic: bus.length(topic) for topic in bus.topics(FAMILY)}
+        self._heart.show("waiting", sum(lengths.values()))
         return [*oldest_waiting(lengths, partitions), refusal.TOPIC]
 
     def _gather(self) -> Hand:

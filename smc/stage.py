@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from prometheus_client import Counter as Metric
+from prometheus_client import Gauge
 
 from model.errors import DecodeError, PeerError
 from model.time import to_datetime
@@ -26,6 +27,8 @@ BEAT_S = 2.0
 AWAY_S = 0.5
 
 _HANDLED = Metric("grid_smc_stage_total", "What a stage counted", ["stage", "what"])
+
+_LEVELS = Gauge("grid_smc_stage_level", "What a stage sees now", ["stage", "what"])
 
 Handle = Callable[[Delivery], Mapping[str, int]]
 
@@ -92,6 +95,11 @@ class Heart:
         for what, number in counted.items():
             self._counted[what] += number
             _HANDLED.labels(self.stage, what).inc(number)
+
+    def show(self, what: str, level: int) -> None:
+        """A level that goes up and down, told beside the counters."""
+        self._counted[what] = level
+        _LEVELS.labels(self.stage, what).set(level)
 
     def beat(self) -> None:
         """Say that the stage lives, at most every two seconds."""

@@ -29,7 +29,7 @@ LATE_S, SILENT_S = 10.0, 60.0
 # What matters of each stage, with its unit; the other counters are one click away.
 TOLD: Mapping[str, Mapping[str, str]] = {
     "intake": {"rows_new": "rows stored", "readings": "meter readings", "frames": "frames", "links_up": "links up"},
-    "store": {"rows_new": "rows stored", "messages": "messages"},
+    "store": {"rows_new": "rows stored", "messages": "messages", "waiting": "messages waiting on the bus"},
     "replay": {"rows_new": "rows stored", "frames": "frames", "rounds": "rounds"},
     "detect": {"blocks": "blocks", "readings": "rows judged", "findings": "findings"},
     "triage": {"findings": "findings", "incidents_opened": "incidents opened"},

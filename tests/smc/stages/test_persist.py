@@ -17,7 +17,7 @@ from host.database import engine
 from model.block import METER_COLUMNS, Block, Schema, decode_block, encode_block
 from model.errors import DecodeError
 from model.time import NS_PER_S
-from smc import persist, refusal
+from smc import persist, refusal, stage
 from smc.bus import OLDEST, RedisBus
 from smc.context import StageContext
 from smc.gateway.sender import BusSender
@@ -161,7 +161,27 @@ def drained(context: StageContext) -> Callable[[], bool]:
 
 def names(context: StageContext) -> list[str]:
     with context.engine.connect() as conn:
-        return [stage.stage for stage in health.all_stages(conn)]
+        return [found.stage for found in health.all_stages(conn)]
+
+
+def test_how_much_waits_is_shown_while_nobody_judges(
+    context: StageContext, numbered: Numbered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The detectors are behind, so storing waits for them; what is left grows, and the worker goes on reporting."""
+    monkeypatch.setattr(stage, "BEAT_S", 0.1)
+    numbered.send(3)
+    expected = float(waiting(context))
+    unread = context.bus.publish("blocks", b"unread")
+    behind = replace(context, bus=RedisBus(context.settings.redis_url, SITE, max_messages=1))
+    with crew(behind, 1):
+        until(lambda: shown(context, "waiting") == expected, "the number of waiting messages")
+        context.bus.discard("blocks", [unread])
+        until(lambda: shown(context, "waiting") == 0, "nothing waiting")
+
+
+def shown(context: StageContext, what: str) -> float | None:
+    with context.engine.connect() as conn:
+        return next((found.counters.get(what) for found in health.all_stages(conn)), None)
 
 
 def test_workers_come_and_go_while_data_flow(context: StageContext, numbered: Numbered) -> None:
