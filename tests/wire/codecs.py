@@ -30,6 +30,7 @@ from wire.dlms.apdu import decode_notification, encode_notification, strip_llc
 from wire.dlms.cipher import Keys, Sealed, decipher, decode_sealed, encipher
 from wire.dlms.hdlc import HdlcStream, Joiner, decode_frame, encode_frame, encode_frames
 from wire.dlms.push import Profile, decode_push
+from wire.dlms.session import Pushed, PushSession
 from wire.dlms.template import PushReader
 from wire.dlms.wrapper import Wrapped, WrapperStream, decode_wrapper, encode_wrapper
 from wire.framing import Splitter
@@ -182,6 +183,25 @@ def read_hdlc_messages(data: bytes) -> list[bytes]:
     return [whole for frame in read_splitter(HdlcStream)(data) if (whole := joiner.take(frame)) is not None]
 
 
+def read_dlms(data: bytes) -> list[Any]:
+    """Every frame is a push, another APDU, a refusal, or a segment of a message that goes on."""
+    counters: dict[bytes, int] = {}
+    session, alone = PushSession(HdlcStream(), READER, {TITLE: KEYS}, counters, plain=True), HdlcStream()
+    events = session.feed(data, START_NS) + session.close(START_NS)
+    frames = alone.feed(data) + alone.close()
+    begun = sum(frame.segmented for frame in frames)
+    assert len(frames) - begun + len(alone.rejects) <= len(events) <= len(frames) + len(alone.rejects)
+    opened = [event.pack.sequence[0] for event in events if isinstance(event, Pushed) and event.title]
+    assert opened == sorted(set(opened))
+    return [event for event in events if isinstance(event, Pushed)]
+
+
+def pushed() -> list[bytes]:
+    """Frames, plain and ciphered, whole and in segments."""
+    sealed = [encipher(apdu, TITLE, 5 + i, KEYS) for i, apdu in enumerate(apdus()[:2])]
+    return [b"".join(encode_frames(apdu, b"\x03", b"\x21", 120) for apdu in (*sealed, apdus()[0], b"\x63\x00"))]
+
+
 def read_iec104(data: bytes) -> list[Any]:
     session, frames = iec104.Session(), ApduStream()
     events = session.feed(data) + session.close()
@@ -305,6 +325,7 @@ CODECS = (
         lambda found: encode_frames(found[0], b"\x03", b"\x21", 90),
         whole=False,
     ),
+    Codec("dlms session", read_dlms, pushed, whole=False),
     Codec("dlms data", read_node, lambda: [apdu[6:] for apdu in apdus()], axdr.encode),
     Codec("dlms notifications", decode_notification, apdus, encode_notification, growth=128),
     Codec("dlms pushes", read_pack(lambda data: decode_push(data, Profile(), START_NS)), hexadecimal(*PUSHES)),

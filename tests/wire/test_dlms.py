@@ -33,6 +33,7 @@ from wire.dlms.apdu import (
 from wire.dlms.axdr import Node, Tag
 from wire.dlms.cipher import AUTHENTICATED, ENCRYPTED, Keys, check_counter, decipher, decode_sealed, encipher
 from wire.dlms.push import CLOCK, Profile, decode_push, encode_body, scaled
+from wire.dlms.session import Pushed, PushSession, Refused
 from wire.dlms.template import MAX_TEMPLATES, PushReader
 from wire.dlms.times import ClockRule, Deviation, decode_time_ns, encode_time
 from wire.dlms.wrapper import Wrapped, WrapperStream, decode_wrapper, encode_wrapper
@@ -474,3 +475,40 @@ def test_a_template_is_used_and_templates_are_bounded(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("wire.dlms.template.decode_notification", never)
     assert same(reader.decode(data, 0), first)
+
+
+def session(plain: bool = False, wrapped: bool = False) -> tuple[PushSession, dict[bytes, int]]:
+    counters: dict[bytes, int] = {}
+    stream = WrapperStream() if wrapped else hdlc.HdlcStream()
+    return PushSession(stream, PushReader(Profile()), {TITLE: KEYS}, counters, plain), counters
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_session_opens_pushes_and_names_what_it_refuses(wrapped: bool) -> None:
+    found, counters = session(wrapped=wrapped)
+    apdu = strip_llc(recorded("aidon_se_list"))
+    good, again = encipher(apdu, TITLE, 5, KEYS), encipher(apdu, TITLE, 6, KEYS)
+    stranger, forged = encipher(apdu, b"stranger", 7, KEYS), again[:-1] + bytes([again[-1] ^ 1])
+    sent = [good, good, forged, stranger, apdu, b"\x63\x00", b"\xff", again]
+    data = b"".join(
+        encode_wrapper(Wrapped(1, 16, part)) if wrapped else hdlc.encode_frames(part, b"\x03", b"\x21", 100)
+        for part in sent
+    )
+    events = [event for at in range(0, len(data), 97) for event in found.feed(data[at : at + 97], START_NS)]
+    told_reasons = [e.error.reason if isinstance(e, Refused) else type(e).__name__ for e in events]
+    assert told_reasons == ["Pushed", "replay", "tag", "title", "plain", "ApduTag", "apdu", "Pushed"]
+    assert events[5] is ApduTag.RELEASE_RESPONSE
+    pushes = [event for event in events if isinstance(event, Pushed)]
+    assert [(push.title, push.pack.sequence.tolist()) for push in pushes] == [(TITLE, [5]), (TITLE, [6])]
+    assert counters == {TITLE: 6}
+    assert told(pushes[0].pack) == EXPECTED["aidon_se_list"]
+
+
+def test_a_session_takes_plain_pushes_only_where_it_may() -> None:
+    frame = recorded("aidon_se_hdlc")
+    (refused,) = session()[0].feed(frame, START_NS)
+    (pushed,) = session(plain=True)[0].feed(frame, START_NS)
+    assert isinstance(refused, Refused)
+    assert isinstance(refused.error, NotTrusted)
+    assert isinstance(pushed, Pushed)
+    assert told(pushed.pack) == EXPECTED["aidon_se_list"]
