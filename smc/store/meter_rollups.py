@@ -14,10 +14,11 @@ from smc.store.aggregates import STATISTICS, Aggregates, of_rows
 from smc.store.copy import Batch
 from smc.store.levels import Level, fetch, place_columns, scalar_columns, scalars, whole_numbers
 from smc.store.meters import ENERGY
-from smc.store.runs import RUNS, Runs, inside
+from smc.store.runs import RUN_BY_RUN, RUNS, Runs, inside
 from smc.store.unpack import array
 
 _PLACE = ("device_id", "time", "received")
+_FROM = f"{RUNS} CROSS JOIN LATERAL (SELECT {{columns}} FROM {{table}} m WHERE {inside('m')} {RUN_BY_RUN}) AS found"  # noqa: S608
 _WEIGH = text(
     f"SELECT array_send(array_agg(n)), array_send(array_agg(rows)) FROM {RUNS} "  # noqa: S608 (own names)
     f"CROSS JOIN LATERAL (SELECT count(*) AS rows FROM meter_readings m WHERE {inside('m')}) AS counted"
@@ -40,7 +41,7 @@ class Meters:
         if not len(runs):
             return self._aggregates([np.zeros(0)] * (len(_PLACE) + 1 + len(names)))
         wanted = ", ".join(f"m.{name}" for name in (*_PLACE, "rows", *names))
-        source = f"{RUNS} CROSS JOIN LATERAL (SELECT {wanted} FROM {self.table(level)} m WHERE {inside('m')}) AS found"  # noqa: S608
+        source = _FROM.format(columns=wanted, table=self.table(level))
         return self._aggregates(fetch(conn, [*_PLACE, "rows", *names], source, runs))
 
     def _aggregates(self, found: list[npt.NDArray[np.generic]]) -> Aggregates:
@@ -63,7 +64,7 @@ class Meters:
             found: list[npt.NDArray[np.generic]] = [np.zeros(0)] * (len(_PLACE) + len(self.columns))
         else:
             wanted = ", ".join(f"m.{name}" for name in (*_PLACE, *self.columns))
-            source = f"{RUNS} CROSS JOIN LATERAL (SELECT {wanted} FROM meter_readings m WHERE {inside('m')}) AS found"  # noqa: S608
+            source = _FROM.format(columns=wanted, table="meter_readings")
             found = fetch(conn, [*_PLACE, *self.columns], source, runs)
         device, time_ns, received_ns, *values = found
         return of_rows(

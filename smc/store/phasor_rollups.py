@@ -19,7 +19,7 @@ from model.time import NS_PER_S, NS_PER_US
 from smc.store.aggregates import STATISTICS, Aggregates, of_rows
 from smc.store.copy import Batch, Column
 from smc.store.levels import LEAST_ROWS, Level, fetch, place_columns, scalar_columns, scalars, type_of, whole_numbers
-from smc.store.runs import RUNS, Runs, inside
+from smc.store.runs import RUN_BY_RUN, RUNS, Runs, inside
 from smc.store.unpack import array, elements
 
 SIGNALS = ("frequency_hz", "rocof_hz_per_s")
@@ -34,7 +34,7 @@ _PARTS = text(
     "SELECT array_send(array_agg(n)), array_send(array_agg(time)), array_send(array_agg(received)), "  # noqa: S608
     "array_send(array_agg(frames)), string_agg(array_send(offset_ns), ''), string_agg(array_send(frequency_hz), ''), "
     f"string_agg(array_send(rocof_hz_per_s), '') FROM {RUNS} "
-    f"CROSS JOIN LATERAL (SELECT s.* FROM phasor_seconds s WHERE {inside('s')}) AS parts"
+    f"CROSS JOIN LATERAL (SELECT s.* FROM phasor_seconds s WHERE {inside('s')} {RUN_BY_RUN}) AS parts"
 )
 # Which channels a device has is found by leaping through the index, whose order is device, channel, time: a channel's
 # first row of the outer bounds is one step away. Each channel's rows of the run then lie beside each other.
@@ -54,7 +54,7 @@ _MAGNITUDES = (
     "array_send(array_agg(cardinality(magnitude))), string_agg(array_send(magnitude), '') FROM {runs} "
     "CROSS JOIN LATERAL ({channels}) AS has (channel) "
     "CROSS JOIN LATERAL (SELECT p.time, p.magnitude FROM phasors p "
-    "WHERE p.channel = has.channel AND {inside}) AS parts"
+    "WHERE p.channel = has.channel AND {inside} {run_by_run}) AS parts"
 )
 
 
@@ -73,7 +73,9 @@ class Phasors:
         place, names = ("device_id", "time", "received", "rows"), scalars(SIGNALS)
         if not len(runs):
             return _empty()
-        lateral = f"CROSS JOIN LATERAL (SELECT m.* FROM {self.table(level)} m WHERE {inside('m')}) AS found"  # noqa: S608
+        lateral = (
+            f"CROSS JOIN LATERAL (SELECT m.* FROM {self.table(level)} m WHERE {inside('m')} {RUN_BY_RUN}) AS found"  # noqa: S608
+        )
         columns = [*place, "coalesce(cardinality(magnitude_n), 0)", *names]
         device, time_ns, received_ns, rows, channels, *values = fetch(conn, columns, f"{RUNS} {lateral}", runs)
         order = np.lexsort((time_ns, device))
@@ -132,7 +134,8 @@ class Phasors:
             np.repeat(2 + channels, frames),
             np.vstack([values, magnitudes]),
         )
-        return made.take(_inside(runs, made)) if len(made) else made
+        whole = not ((runs.start_ns % PART_NS).any() or (runs.stop_ns % PART_NS).any())
+        return made if whole or not len(made) else made.take(_inside(runs, made))
 
     def _magnitudes(
         self, conn: Connection, runs: Runs, parts: tuple[I64, npt.NDArray[Any], I64], total: int
@@ -143,7 +146,7 @@ class Phasors:
         if self.channels == ():
             return np.zeros((0, total)), np.zeros(len(starts), np.int64)
         has = ALL_CHANNELS if self.channels is None else f"SELECT unnest(ARRAY[{self._chosen()}]::integer[])"
-        query = text(_MAGNITUDES.format(runs=RUNS, channels=has, inside=inside("p")))
+        query = text(_MAGNITUDES.format(runs=RUNS, channels=has, inside=inside("p"), run_by_run=RUN_BY_RUN))
         bounds = runs.bound()
         bounds["lowest"] = bounds["lowest"].replace(hour=0, minute=0, second=0, microsecond=0)
         *found, sent = conn.execute(query, bounds).one()

@@ -18,7 +18,7 @@ from smc.store.latest import Latest, latest
 from smc.store.levels import Level, Source, pieces
 from smc.store.meter_rollups import Meters
 from smc.store.phasor_rollups import ALL_CHANNELS, SIGNALS, Phasors
-from smc.store.runs import Runs
+from smc.store.runs import RUN_BY_RUN, Runs
 from smc.store.unpack import CHANNEL_COLUMNS, PART_COLUMNS, Frames, array, assemble
 
 __all__ = [
@@ -58,7 +58,7 @@ SELECT {PART_COLUMNS} FROM (
 _CHANNELS = text(
     f"SELECT {CHANNEL_COLUMNS} FROM (SELECT CAST(:device AS integer) AS device) AS k "  # noqa: S608 (own names)
     f"CROSS JOIN LATERAL ({ALL_CHANNELS}) AS has (channel) CROSS JOIN LATERAL (SELECT * FROM phasors o "
-    "WHERE o.device_id = k.device AND o.channel = has.channel AND o.time BETWEEN :first AND :last) AS p"
+    f"WHERE o.device_id = k.device AND o.channel = has.channel AND o.time BETWEEN :first AND :last {RUN_BY_RUN}) AS p"
 )
 
 

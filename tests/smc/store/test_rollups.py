@@ -265,9 +265,9 @@ def check_any_history(database: str, examples: int) -> None:
 
 
 def test_any_history_ends_in_a_full_recompute(database: str) -> None:
-    check_any_history(database, 3)
+    check_any_history(database, 2)
 
 
 @pytest.mark.slow
 def test_many_histories_end_in_a_full_recompute(database: str) -> None:
-    check_any_history(database, 150)
+    check_any_history(database, 100)
