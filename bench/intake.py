@@ -9,6 +9,7 @@ from importlib import import_module
 
 import numpy as np
 
+from bench.phasor_flow import ROWS, PhasorFlow
 from bench.phasor_peers import (
     NOMINAL_HZ,
     PHASORS,
@@ -55,7 +56,7 @@ def run() -> list[Row]:
             title = _title(name, layout, batch)
             rows.append(row(AREA, title, ours, "frames/s", "struct and crc_hqx, same values", peer, goal))
             rows.append(row(AREA, title, ours, "frames/s", "bare numpy, same block", limit, ">= 0.5"))
-    return [*rows, *_against_pyc37(), _splitter(), *_packs()]
+    return [*rows, *_against_pyc37(), _splitter(), *_flow(), *_packs()]
 
 
 def _against_pyc37() -> list[Row]:
@@ -116,6 +117,19 @@ def _splitter() -> Row:
     data = _frames(layout)
     rate = _rate(lambda: Stream().feed(data), FRAMES)
     return row(AREA, "C37.118 stream to checked frames", rate, "frames/s", "1,000 PMUs at 50/s", 50_000.0, ">= 4")
+
+
+def _flow() -> list[Row]:
+    """Alignment, and the whole way from bytes to sets, against a thousand PMUs at 50 frames/s on one core."""
+    flow = PhasorFlow(_stream(Format(_ALL_FLOAT)), _ORIGIN, START_NS)
+    if not flow.align() == flow.receive() == ROWS:
+        raise ValueError("the benchmark's own rows did not align")
+    aligned, received = _rate(flow.align, ROWS), _rate(flow.receive, ROWS)
+    load = "1,000 PMUs at 50/s"
+    return [
+        row(AREA, "phasors of 1,000 PMUs aligned to sets", aligned, "rows/s", load, 50_000.0, ">= 10"),
+        row(AREA, "1,000 connections, bytes to aligned sets", received, "frames/s", load, 50_000.0, ">= 0.67"),
+    ]
 
 
 def _packs() -> list[Row]:

@@ -21,6 +21,7 @@ from wire.c37118.configuration import Configuration, Pmu
 from wire.c37118.frames import Frame, FrameKind
 from wire.c37118.messages import decode_command, decode_header
 from wire.c37118.session import Batch, Configured
+from wire.c37118.status import read_status
 from wire.c37118.stream import Reject
 from wire.meter import MeterPack, decode_meter_pack
 from wire.mqtt import Publish
@@ -129,6 +130,7 @@ def _pmu(block: Block, row: int, pmu: Pmu) -> Line:
     return {
         "device": f"pmu:{pmu.idcode}:{pmu.station}",
         "stat": f"{quality & Quality.STAT_MASK:#06x}",
+        "status": read_status(quality & Quality.STAT_MASK).names,
         "time_quality": f"{quality >> Quality.TIME_QUALITY_SHIFT & _TQ_MASK:#04x}",
         "time_error_ns": int(block.time_error_ns[row]),
         "frequency_hz": values[0],

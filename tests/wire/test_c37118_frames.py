@@ -173,6 +173,24 @@ def test_quality_keeps_stat_and_time_quality() -> None:
     assert block.quality[0] >> Quality.TIME_QUALITY_SHIFT == 0x4F
 
 
+@pytest.mark.parametrize("frame", [0, 3])
+@pytest.mark.parametrize("pmu", [0, 1, 3])
+def test_an_announced_change_is_seen_wherever_it_stands(frame: int, pmu: int) -> None:
+    narrow, wide = stream(0, pmus=2).pmus[0], Pmu("wide", 99, Format(7), (Phasor("VA"),) * 5)
+    layout = DataLayout(Configuration(60, 1_000_000, (narrow, wide, wide, narrow), 50))
+    stat = np.full((4, 4), 0xFBFF, np.uint16)
+    nothing = np.zeros((4, 4))
+
+    def announced() -> bool:
+        data = layout.encode(START_NS + np.arange(4), stat, np.zeros((4, 4, 5), complex), nothing, nothing)
+        assert np.array_equal(layout.stats(b"".join(data)), stat)
+        return layout.announces_change(b"".join(data))
+
+    assert not announced()
+    stat[frame, pmu] = 0x0400
+    assert announced()
+
+
 def test_time_quality_of_each_frame() -> None:
     layout = DataLayout(stream(15, pmus=1))
     nothing = np.zeros((3, 1))

@@ -6,6 +6,8 @@ Neighbouring PMUs of one shape form a run and become one block, frame after fram
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 
 from model.block import (
@@ -35,9 +37,10 @@ from wire.c37118.fields import (
     write_phasors,
     write_rest,
 )
-from wire.c37118.frames import COUNT_MASK, MAX_SIZE, SYNC_BYTE, U8, U16, crc_of_many
-from wire.c37118.status import time_errors_ns
+from wire.c37118.frames import COUNT_MASK, HEADER, MAX_SIZE, SYNC_BYTE, U8, U16, crc_of_many
+from wire.c37118.status import STAT_CONFIGURATION_CHANGE, time_errors_ns
 
+_CALM = bytes(byte for byte in range(256) if not byte & STAT_CONFIGURATION_CHANGE >> 8)  # first bytes of STAT words
 _CHUNK_VALUES = 16_384  # whose temporary arrays stay in the cache, and in memory that was used before
 
 
@@ -51,6 +54,8 @@ class DataLayout:
         bodies = [(f"run_{i}", pmu_type(run), (len(run.pmus),)) for i, run in enumerate(self.runs)]
         self._type = np.dtype([*fields, *bodies, ("chk", ">u2")])
         self.size = self._type.itemsize
+        sizes = [pmu_type(run).itemsize for run in self.runs for _ in run.pmus]
+        self._stat_at = [HEADER.size + before for before in accumulate(sizes[:-1], initial=0)]
         self._meaning = (configuration.time_base, configuration.version, tuple(run.meaning for run in self.runs))
         if self.size > MAX_SIZE:
             raise DecodeError("size", "DATA frame of this configuration", self.size, f"<= {MAX_SIZE} bytes")
@@ -77,6 +82,11 @@ class DataLayout:
         """Whether the frames of both streams may be laid end to end and decoded at once: the same but for IDCODEs,
         names, counts of changes and whatever else does not touch a number."""
         return self._meaning == other._meaning
+
+    def announces_change(self, frames: bytes) -> bool:
+        """Whether any PMU says in any of the frames that its configuration changes within a minute: a look before
+        decoding, cheap for a single frame."""
+        return any(frames[at :: self.size].translate(None, _CALM) for at in self._stat_at)
 
     def stats(self, frames: bytes) -> U16:
         """STAT words, shape (frames, pmus): a look before decoding."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from model.errors import DecodeError
 from wire.c37118.configuration import Configuration, decode_configuration
 from wire.c37118.configuration3 import Fragments, decode_cfg3
 from wire.c37118.data import DataLayout
 from wire.c37118.frames import Frame, FrameKind
-from wire.c37118.status import STAT_CONFIGURATION_CHANGE
 from wire.c37118.stream import Reject, Stream
 
 MAX_STREAMS = 256  # of one sender, each with its configuration
@@ -112,8 +109,7 @@ class Session:
             )
             return [Reject(unknown, frame.data) for frame in run]
         fitting = b"".join(frame.data for frame in run if len(frame.data) == layout.size)
-        changing = bool(np.any(layout.stats(fitting) & STAT_CONFIGURATION_CHANGE))
-        events: list[Event] = [Batch(layout, fitting, changing)] if fitting else []
+        events: list[Event] = [Batch(layout, fitting, layout.announces_change(fitting))] if fitting else []
         for frame in run:
             if len(frame.data) != layout.size:
                 error = DecodeError("size", f"DATA of stream {idcode}", len(frame.data), f"{layout.size} bytes")

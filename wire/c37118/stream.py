@@ -43,8 +43,21 @@ class Stream:
 
     def feed(self, data: bytes) -> list[Frame]:
         """Frames that are complete now; look into `rejects` after each call and clear it."""
+        frame = None if self._buffer else self._whole(data)
+        if frame is not None:
+            self._end_skip()
+            return [frame]
         self._buffer += data
         return self._cut(last=False)
+
+    def _whole(self, data: bytes) -> Frame | None:
+        """The frame that data is, if it is just that: what a PMU with a connection of its own mostly sends."""
+        if not len(data) == int.from_bytes(data[2:_PEEK]) <= self.max_size:
+            return None
+        try:
+            return parse_frame(data)
+        except DecodeError:
+            return None  # the long way says what is wrong, and how much of it
 
     def close(self) -> list[Frame]:
         """Frames that the end of the stream decides; a cut-off rest is rejected as truncated."""
