@@ -41,8 +41,7 @@ STORE = ("app.py", "smc", "store")
 
 @dataclass
 class Site:
-    """`ack` is the acknowledgement point. `slowest_s`: the longest time from a fault to the next stored message;
-    `only_on_bus`: messages that nobody had taken off the bus when it was killed, each time."""
+    """`ack` is the acknowledgement point. `slowest_s`: the longest time from a fault to the next stored message."""
 
     url: str
     database: Postgres
@@ -56,7 +55,6 @@ class Site:
     judged: bool = True
     more: Mapping[str, str] = field(default_factory=dict)
     slowest_s: float = 0.0
-    only_on_bus: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -143,10 +141,11 @@ class Site:
         for worker in self.workers:
             worker.hold()
         if self.workers:
-            time.sleep(HELD_S)
             bus = RedisBus(self.bus.url, self.line.load.site)
-            self.only_on_bus.append(sum(map(bus.length, bus.topics(FAMILY))))
+            before = _length(bus)  # may be stored already, and not yet taken off
+            self.line.until(lambda: _length(bus) > before, "something on the bus alone")
             bus.close()
+            time.sleep(self.chance.uniform(0, HELD_S))
         yield
         for worker in self.workers:
             worker.go_on()
@@ -189,6 +188,11 @@ class Site:
     def __exit__(self, *_: object) -> None:
         self.line.close()
         self.line.store.dispose()
+
+
+def _length(bus: RedisBus) -> int:
+    """Messages that wait for the store."""
+    return sum(map(bus.length, bus.topics(FAMILY)))
 
 
 @contextmanager

@@ -64,7 +64,6 @@ def test_power_cuts(ack: str, mount: str, edition: str, kind: str, fault: Fault)
     fault("F4", how, counted, verdict.lost, verdict.doubled + verdict.wrong)
     assert (verdict.lost, verdict.doubled, verdict.wrong) == (0, 0, 0)
     assert min(made.line.in_hand) > 0
-    assert ack == DATABASE or min(made.only_on_bus) > 0
 
 
 def test_a_database_that_does_not_sync_is_found_out(fault: Fault) -> None:

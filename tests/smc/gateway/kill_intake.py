@@ -160,10 +160,14 @@ class Line:
     def until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
-            assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}; see {self.folder}"
+            assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}; {self.last_words()}"
             for process in self.processes:
                 process.watch()
             time.sleep(POLL_S)
+
+    def last_words(self) -> str:
+        """The end of each process's log; the folder may be gone before anybody can look."""
+        return "; ".join(f"{process.log.stem}: …{process.log.read_text()[-400:]}" for process in self.processes)
 
     def finish(self) -> Verdict:
         """Everything sent, and stored as far as it comes; then all processes stop and the tables are judged."""
