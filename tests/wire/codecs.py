@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -21,14 +22,14 @@ from tests.wire.material import START_NS, capture, made, stream, udp_pcap
 from wire import cbor
 from wire.c37118.configuration import decode_configuration, encode_cfg2
 from wire.c37118.configuration3 import decode_cfg3, encode_cfg3
-from wire.c37118.frames import FrameKind, parse_frame
+from wire.c37118.frames import FrameKind, crc, parse_frame
 from wire.c37118.messages import decode_command, decode_header, encode_command, encode_header
 from wire.c37118.session import Batch, Session
 from wire.c37118.stream import Reject, Stream
 from wire.dlms import axdr
 from wire.dlms.apdu import decode_notification, encode_notification, strip_llc
 from wire.dlms.cipher import Keys, Sealed, decipher, decode_sealed, encipher
-from wire.dlms.hdlc import HdlcStream, Joiner, decode_frame, encode_frame, encode_frames
+from wire.dlms.hdlc import HdlcStream, Joiner, decode_frame, encode_frame, encode_frames, x25
 from wire.dlms.push import Profile, decode_push
 from wire.dlms.session import Pushed, PushSession
 from wire.dlms.template import PushReader
@@ -59,7 +60,8 @@ LONG = Layout("meter", "time", {"1.8.0": ("energy_import", "kWh")}, register="ob
 
 @dataclass(frozen=True)
 class Codec:
-    """`write` gives back the bytes of what was read; `whole`: no part of a sample is a message of its own."""
+    """`write` gives back the bytes of what was read; `whole`: no part of a sample is a message of its own; `mend` sets
+    lengths and checksums right again, so that changed bytes get past them."""
 
     name: str
     read: Callable[[bytes], Any]
@@ -67,6 +69,7 @@ class Codec:
     write: Callable[[Any], bytes] | None = None
     whole: bool = True
     growth: int = 64  # bytes of memory that one byte read may take
+    mend: Callable[[bytes], bytes] = bytes
 
 
 # --- recorded and made bytes ------------------------------------------------------------------------------------------
@@ -160,6 +163,35 @@ def long_reads() -> list[bytes]:
 def blocks() -> list[bytes]:
     pack = decode_meter_pack(meter_packs()[1], 0)
     return [encode_block(pack.block(7, START_NS, ORIGIN))]
+
+
+# --- checksums set right ----------------------------------------------------------------------------------------------
+
+
+def mend_c37118(data: bytes) -> bytes:
+    if len(data) < 16:
+        return data
+    body = data[:2] + len(data).to_bytes(2) + data[4:-2]
+    return body + crc(body).to_bytes(2)
+
+
+def mend_hdlc(data: bytes) -> bytes:
+    """One frame, whose addresses may have changed their lengths."""
+    if len(data) < 12:
+        return data
+    ends = [at for at in range(3, min(len(data) - 6, 11)) if data[at] & 1]
+    head = b"\x7e" + (0xA000 | data[1] << 8 & 0x800 | len(data) - 2 & 0x7FF).to_bytes(2)
+    body = head + data[3:-3]
+    if len(ends) > 1 and len(body) > ends[1] + 3:
+        at = ends[1] + 2  # behind the control byte
+        body = body[:at] + x25(body[1:at]).to_bytes(2, "little") + body[at + 2 :]
+    return body + x25(body[1:]).to_bytes(2, "little") + b"\x7e"
+
+
+def mend_block(data: bytes) -> bytes:
+    if len(data) < 24:
+        return data
+    return data[:20] + crc32(data[24:], crc32(data[:20])).to_bytes(4, "little") + data[24:]
 
 
 # --- reading with every byte accounted for ----------------------------------------------------------------------------
@@ -296,7 +328,13 @@ def records_of(pack: bytes, form: Form = Form.JSON) -> list[Any]:
 
 READER = PushReader(Profile())
 CODECS = (
-    Codec("c37118 frames", read_c37118_frame, c37118_frames, bytes),
+    Codec("c37118 frames", read_c37118_frame, c37118_frames, bytes, mend=mend_c37118),
+    Codec(
+        "c37118 session",
+        lambda data: read_c37118_stream(encode_cfg2(stream(5)) + mend_c37118(data)),
+        lambda: [made(5).frames[0], encode_cfg2(stream(5)), *encode_cfg3(stream(6, pmus=1))],
+        whole=False,
+    ),
     Codec("c37118 stream", read_c37118_stream, lambda: [spoken(C37118, 4712)[:700]], whole=False),
     Codec(
         "senml json",
@@ -310,13 +348,14 @@ CODECS = (
     ),
     Codec("cbor", cbor.decode, lambda: [encode(json.loads(pack), Form.CBOR) for pack in meter_packs()], cbor.encode),
     Codec("meter packs", read_pack(lambda data: decode_meter_pack(data, START_NS)), meter_packs),
-    Codec("dlms frames", decode_frame, hexadecimal(*FRAMES), encode_frame),
+    Codec("dlms frames", decode_frame, hexadecimal(*FRAMES), encode_frame, mend=mend_hdlc),
     Codec(
         "dlms frame stream",
         read_splitter(HdlcStream),
         hexadecimal(*FRAMES),
         lambda frames: encode_frame(frames[0]),
         whole=False,
+        mend=mend_hdlc,
     ),
     Codec(
         "dlms segments",
@@ -326,6 +365,7 @@ CODECS = (
         whole=False,
     ),
     Codec("dlms session", read_dlms, pushed, whole=False),
+    Codec("dlms pushes in frames", read_dlms, hexadecimal(*FRAMES), whole=False, mend=mend_hdlc),
     Codec("dlms data", read_node, lambda: [apdu[6:] for apdu in apdus()], axdr.encode),
     Codec("dlms notifications", decode_notification, apdus, encode_notification, growth=128),
     Codec("dlms pushes", read_pack(lambda data: decode_push(data, Profile(), START_NS)), hexadecimal(*PUSHES)),
@@ -370,5 +410,5 @@ CODECS = (
     ),
     Codec("mqtt", lambda data: MqttStream().feed(data), mqtt_bytes, whole=False),
     Codec("stix envelopes", read_envelope, envelopes),
-    Codec("blocks", decode_block, blocks, encode_block),
+    Codec("blocks", decode_block, blocks, encode_block, mend=mend_block),
 )

@@ -72,6 +72,7 @@ def test_every_bit_flipped(codec: Codec) -> None:
             changed = bytearray(sample)
             changed[bit >> 3] ^= 1 << (bit & 7)
             outcome(codec, bytes(changed))
+            outcome(codec, codec.mend(bytes(changed)))
 
 
 @EVERY
@@ -118,8 +119,12 @@ def mutant(samples: list[bytes], chance: random.Random) -> bytes:
 
 def mutate(codec: Codec, count: int, seed: int) -> None:
     samples, chance = codec.samples(), random.Random(f"{codec.name} {seed}")
-    read = sum(outcome(codec, mutant(samples, chance)) is not None for _ in range(count))
+    read = 0
+    for i in range(count):
+        changed = mutant(samples, chance)
+        read += outcome(codec, codec.mend(changed) if i % 2 else changed) is not None
     assert read < count or not codec.whole
+    assert read or codec.mend is bytes
 
 
 @EVERY
