@@ -384,6 +384,19 @@ def test_flat_pushes_take_their_units_from_the_profile() -> None:
         decode_push(push(flat), Profile(), 0)
 
 
+def test_bare_values_take_their_codes_from_the_profile() -> None:
+    codes = tuple(bytes(map(int, text.split("."))) for text in ("0.0.96.1.0.255", "1.0.2.7.0.255", "1.0.32.7.0.255"))
+    profile = Profile(scales={codes[1]: (0, 27), codes[2]: (-1, 35)}, lists={3: codes})
+    reader = PushReader(profile)
+    for watts in (400, 500):
+        data = push((2, [(9, b"6970631"), (6, watts), (6, 2_304)]))
+        for decode in (full_way(profile), reader.decode):
+            found = decode(data, 0)
+            assert (found.device, told(found)) == ("6970631", {"power_w": -watts, "voltage_l1_v": 230.4})
+    with pytest.raises(DecodeError, match="registers of a push"):
+        decode_push(push((2, [(9, b"6970631"), (6, 400)])), profile, 0)
+
+
 @pytest.mark.parametrize(
     ("items", "reason"),
     [

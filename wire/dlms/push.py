@@ -1,7 +1,8 @@
 """A meter's push to one row of METER_COLUMNS: registers found by OBIS code, scaled, their units checked.
 
 Meters send their registers as structures {code, value, {scaler, unit}}, or flat, codes and values in turn and without
-units: then a `Profile` of the meter model gives scaler and unit. Power is import minus export.
+units, or as bare values: then a `Profile` of the meter model gives scalers, units and codes. Power is import minus
+export.
 """
 
 from __future__ import annotations
@@ -82,10 +83,12 @@ CODES = {(target.column, target.sign): bytes([1, 0, *group, 255]) for group, tar
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the pushes of one meter model do not tell: its clock, and (scaler, unit) of registers sent without."""
+    """What the pushes of one meter model do not tell: its clock, (scaler, unit) of registers sent without, and for
+    meters that send bare values the codes of their lists, by the number of values."""
 
     clock: ClockRule = field(default_factory=ClockRule)
     scales: Mapping[bytes, tuple[int, int]] = field(default_factory=dict)
+    lists: Mapping[int, tuple[bytes, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,12 @@ class Register:
     scale: tuple[int, int] | None = None
 
 
-def registers(body: Node) -> Iterator[Register]:
+def registers(body: Node, profile: Profile) -> Iterator[Register]:
     """Registers of a push in its order, whatever the nesting; what has no code before it is passed over."""
+    codes = profile.lists.get(len(body[1])) if body[0] in _CONTAINERS else None
+    if codes is not None and not any(map(_is_code, body[1])):
+        yield from map(Register, codes, body[1])
+        return
     stack = [body]
     while stack:
         tag, value = stack.pop()
@@ -165,7 +172,7 @@ def readings(notification: Notification, profile: Profile, now_ns: int) -> Meter
     seen: set[tuple[int, int]] = set()
     names: dict[bytes, str] = {}
     clock, ignored = notification.date_time, 0
-    for register in registers(notification.body):
+    for register in registers(notification.body, profile):
         target = target_of(register.code)
         if target is not None:
             _add(row, seen, register, target, profile)

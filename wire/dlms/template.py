@@ -86,7 +86,7 @@ def learn(apdu: bytes, notification: Notification, profile: Profile) -> Template
         return None
     places = dict(_places(notification.body, _DATE_TIME_AT + len(notification.date_time)))
     found = _Found(places, clock=(_DATE_TIME_AT, len(notification.date_time)))
-    for register in registers(notification.body):
+    for register in registers(notification.body, profile):
         if not found.add(register, profile):
             return None
     return found.template(apdu)
