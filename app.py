@@ -28,7 +28,7 @@ def _demo(_: argparse.Namespace) -> int:
 def _migrate(arguments: argparse.Namespace) -> int:
     from commands.centres import migrate_centre
 
-    return migrate_centre(arguments.centre, os.environ)
+    return migrate_centre(arguments.centre, os.environ, arguments.back_to)
 
 
 def _smc(arguments: argparse.Namespace) -> int:
@@ -141,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     add("demo", _demo, "two simulated operators, a replayed real capture and the pan-European centre on this machine")
     sub = add("migrate", _migrate, "bring the database of a centre to the present schema")
     sub.add_argument("centre", choices=("smc", "esmc"), help="whose schema")
+    sub.add_argument("--back-to", default="", help="revision of an older program; loses what newer tables hold")
     sub = add("smc", _smc, "run a stage of one operator's centre (settings SMC_*, see docs/settings.md)")
     sub.add_argument("stage", choices=(*SMC_STAGES, "enrol", "keys"), help=SMC_HELP)
     sub.add_argument("file", nargs="?", default="", help="enrol: inventory file, a JSON list of devices")

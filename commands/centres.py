@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from host.database import engine, migrate
+from host.database import downgrade, engine, migrate
 from host.log import configure, logger
 from host.settings import load
 from model.errors import SettingsError, SetupError
@@ -32,13 +32,16 @@ SMC_MODULES = {
 TOGETHER = ("triage", "decide", "act", "federate", "keep")
 
 
-def migrate_centre(centre: str, environment: Mapping[str, str]) -> int:
-    """Bring DATABASE_URL to the newest schema of `centre`."""
+def migrate_centre(centre: str, environment: Mapping[str, str], back_to: str = "") -> int:
+    """Bring DATABASE_URL to the newest schema of `centre`, or back to an older revision."""
     url = environment.get("DATABASE_URL", "")
     if not url:
         raise SettingsError("setting", "DATABASE_URL", "the URL of a database", "set DATABASE_URL and start again")
-    migrate(url, centre)
-    print(f"migrate: the {centre} schema is present")
+    if back_to:
+        downgrade(url, centre, back_to)
+    else:
+        migrate(url, centre)
+    print(f"migrate: the {centre} schema is present" + (f" as of {back_to}" if back_to else ""))
     return 0
 
 

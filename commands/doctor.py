@@ -138,7 +138,7 @@ def _schema(made: Engine, centre: str) -> list[Line]:
         revisions = set(conn.execute(text("SELECT version_num FROM alembic_version")).scalars())
     found = Line("database", f"PostgreSQL {version}" + (f", TimescaleDB {timescale}" if timescale else ""))
     expected = heads(centre)
-    remedy = "" if expected <= revisions else f"run `app.py migrate {centre}`"
+    remedy = "" if expected <= revisions else f"run `app.py migrate {centre}`: this program wants {', '.join(expected)}"
     return [found, Line("schema", ", ".join(sorted(revisions)), remedy)]
 
 

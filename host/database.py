@@ -9,6 +9,7 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from psycopg.errors import DeadlockDetected
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
@@ -47,8 +48,14 @@ def migrate(url: str, branch: str) -> None:
 
 
 def downgrade(url: str, branch: str, revision: str = "base") -> None:
-    """Take the schema of `branch` back to `revision`. Loses what the dropped tables hold."""
-    _run(url, lambda config: command.downgrade(config, f"{branch}@{revision}"))
+    """Take the schema of `branch` back to `revision`. Loses what the dropped tables hold.
+
+    SetupError for a revision that the branch does not have, or is not behind.
+    """
+    try:
+        _run(url, lambda config: command.downgrade(config, f"{branch}@{revision}"))
+    except CommandError as error:
+        raise SetupError("revision", revision, f"an earlier one of the schema {branch}", str(error)) from error
 
 
 def recreate(url: str, name: str) -> str:

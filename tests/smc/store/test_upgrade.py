@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from host.database import downgrade, heads, migrate
+from commands.centres import migrate_centre
+from host.database import heads
+from model.errors import SetupError
 from smc import keep
 from smc.bus import MemoryBus
 from smc.context import StageContext
+from smc.store import holds
+from smc.store.partitions import Span
 from tests.smc.stages.line import centre, running, until
 from tests.smc.store.blocks import transaction
 from tests.smc.store.steady import load, lost_doubled_wrong
@@ -33,15 +39,30 @@ def test_an_upgrade_under_load_and_back_loses_nothing(
     url = context.settings.database_url
     with running(context, keep), load(url, tmp_path) as going:
         going.more(5)
-        downgrade(url, "smc", BEFORE_KEEPING)
+        migrate_centre("smc", {"DATABASE_URL": url}, BEFORE_KEEPING)
         before = going.restarts
         until(lambda: going.restarts > before, "the program misses its schema")
-        migrate(url, "smc")
+        migrate_centre("smc", {"DATABASE_URL": url})
         going.more(5)
         until(lambda: rounds(url), "the house is kept again")
     with transaction(url) as conn:
         assert set(conn.scalars(text("SELECT version_num FROM alembic_version"))) == heads("smc")
     assert lost_doubled_wrong(url, going.acknowledged) == (0, 0, 0)
+
+
+def test_a_revision_that_is_none_is_named(smc_embedded: str) -> None:
+    with pytest.raises(SetupError, match="smc_9999"):
+        migrate_centre("smc", {"DATABASE_URL": smc_embedded}, "smc_9999")
+
+
+def test_no_step_back_forgets_an_open_hold(smc_embedded: str) -> None:
+    with transaction(smc_embedded) as conn:
+        everything = Span(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+        holds.open_hold(conn, "counsel", datetime.now(UTC), "case 7", everything)
+    with pytest.raises(DBAPIError, match="legal holds are open"):
+        migrate_centre("smc", {"DATABASE_URL": smc_embedded}, BEFORE_KEEPING)
+    with transaction(smc_embedded) as conn:
+        assert set(conn.scalars(text("SELECT version_num FROM alembic_version"))) == heads("smc"), "all or nothing"
 
 
 def rounds(url: str) -> int:
