@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 NOON = to_datetime(DAY0_NS + 12 * HOUR_NS)
 DENSE = Burst(Schema.METER, 1, 0, 0, NS_PER_S, 70, 0)
 KILLS = 4
+MINUTES = 20
 
 
 @pytest.fixture
@@ -62,6 +65,42 @@ def test_the_frontier_waits_for_writers_that_are_not_done(engine: Engine) -> Non
         truth.note(late)
     settle(engine)
     assert check(engine, truth) == 5, "three minutes, a quarter hour, a day"
+
+
+def test_writers_and_the_roller_at_once(engine: Engine) -> None:
+    """Live and late rows, and a frontier that moves under their writers minute by minute."""
+    truth, done = Truth(), threading.Event()
+    bursts = [
+        [
+            Burst(schema, device, 0, minute * 60 - 90 * (minute % 3 == 2), NS_PER_S, 60, minute % 4)
+            for minute in range(2, 2 + MINUTES)
+        ]
+        for device, schema in ((1, Schema.METER), (2, Schema.PHASOR))
+    ]
+
+    def write(mine: list[Burst]) -> None:
+        for burst in mine:
+            store(engine, burst.block())
+
+    def roll_along() -> None:
+        with engine.connect() as conn:
+            minute = 0
+            while not done.is_set():
+                rollups.roll_up(conn, to_datetime(DAY0_NS + minute * 60 * NS_PER_S + frontier.SETTLE_NS))
+                minute = min(minute + 1, MINUTES)
+
+    with ThreadPoolExecutor(3) as pool:
+        roller = pool.submit(roll_along)
+        writers = [pool.submit(write, mine) for mine in bursts]
+        for writer in writers:
+            writer.result(60)
+        done.set()
+        roller.result(60)
+    for mine in bursts:
+        for burst in mine:
+            truth.note(burst.block())
+    settle(engine)
+    assert check(engine, truth) > MINUTES
 
 
 def test_one_roller_at_a_time(engine: Engine) -> None:
