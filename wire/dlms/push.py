@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -91,8 +92,7 @@ class Profile:
     lists: Mapping[int, tuple[bytes, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """One value with its OBIS code; scaler and unit if they were sent."""
 
     code: bytes
