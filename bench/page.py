@@ -17,8 +17,8 @@ _HEAD = """# Benchmarks
 `make bench` writes this page from what it has measured; nothing here is edited by hand. Every row is a figure of ours
 against a limit or a peer of the same run, so that a busy or a slow machine changes both. Machine: {cores} cores,
 {machine}, Python {python}; database, bus and load share them. Its load average in the last five minutes of the run was
-{busy:.1f}: what is beyond {cores} waited, and times by the wall clock (s, ms, rows/s) are longer by it, CPU figures less
-so. A goal that is missed says **no**.
+{busy:.1f}: what is beyond {cores} waited, which lengthens times by the wall clock (s, ms, rows/s), and CPU times less.
+A goal that is missed says **no**.
 """
 _TITLES = {
     "intake": "Decoding",

@@ -223,8 +223,9 @@ def _write_files(folder: Path, plans: list[Plan]) -> list[list[tuple[str, Path]]
 
 
 def _meter_blocks(count: int) -> list[Block]:
-    """Blocks as they come in: readings of `count` meters, unsorted, each block after the one before."""
+    """Blocks as they come in: time after time all of `count` meters, at each time in another order."""
     generator = np.random.default_rng(1)
-    rows = np.arange(BATCH_ROWS * BATCHES)
-    whole = meter_rows(rows % count + 1, START_NS + rows // count * 10 * NS_PER_S)
-    return [whole.take(start + generator.permutation(BATCH_ROWS)) for start in range(0, len(rows), BATCH_ROWS)]
+    times = BATCH_ROWS * BATCHES // count
+    device = np.concatenate([generator.permutation(count) for _ in range(times)]) + 1
+    whole = meter_rows(device, START_NS + np.repeat(np.arange(times), count) * 10 * NS_PER_S)
+    return [whole.take(slice(start, start + BATCH_ROWS)) for start in range(0, len(whole), BATCH_ROWS)]
