@@ -409,6 +409,7 @@ def test_bare_values_take_their_codes_from_the_profile() -> None:
         ([(code("1.0.1.7.0.255"), (24, 1e308), scale(9, 27))], "value"),
         ([(code("1.0.1.7.0.255"), (6, 1), scale(0, 27)), (code("1.1.1.7.0.255"), (6, 1), scale(0, 27))], "duplicate"),
         ([(code("1.0.1.7.0.255"), (6, 1), scale(0, 27)), ((9, CLOCK), (9, bytes(12)))], "time"),
+        ([(code("1.0.1.7.0.255"), (6, 1), scale(0, 27)), (code("0.0.96.1.0.255"), (10, "x" * 65))], "identity"),
     ],
 )
 def test_wrong_pushes_are_refused(items: list[Any], reason: str) -> None:

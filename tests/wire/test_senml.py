@@ -50,7 +50,13 @@ def test_examples_resolve_as_the_reference_files(number: int) -> None:
 
 def test_fractional_offset_and_data() -> None:
     found = resolve(capture("senml/ex13.json").read_bytes(), NOW_S * 10**9)
-    assert found
+    start_ns = 1_320_078_429 * 10**9
+    assert [(r.name, r.unit, r.time_ns - start_ns, r.value) for r in found] == [
+        ("2001:db8::3", "/", 0, 0.5),
+        ("2001:db8::4", "/", 0, 0.5),
+        ("2001:db8::3", "/", 10**8, 0.0),
+        ("2001:db8::4", "/", 10**8, 0.0),
+    ]
     (record,) = resolve(b'[{"n":"a","vd":"aGkgCg"}]', 0)
     assert record.data == b"hi \n"
 

@@ -24,6 +24,7 @@ from wire.meter import MeterPack
 
 OBIS_BYTES = 6
 MAX_SCALER = 12
+MAX_NAME = 64
 CLOCK = bytes([0, 0, 1, 0, 0, 255])
 IDENTITIES = (  # the first that is there names the meter
     bytes([0, 0, 42, 0, 0, 255]),  # logical device name
@@ -215,8 +216,10 @@ def _add(row: list[float], seen: set[tuple[int, int]], register: Register, targe
 
 
 def name_of(node: Node) -> str:
-    """A meter's name: its printable text, else hexadecimal; "" for what is neither text nor octets."""
+    """A meter's name: its printable text, else hexadecimal; "" for what is neither. Raises DecodeError (identity)."""
     value = node[1]
+    if isinstance(value, bytes | str) and len(value) > MAX_NAME:
+        raise DecodeError("identity", "length of a meter's name", len(value), f"<= {MAX_NAME}")
     if isinstance(value, bytes):
         text = value.decode("latin-1")
         return text if text.isascii() and text.isprintable() else value.hex()
