@@ -164,8 +164,7 @@ class Worker:
             return
         before = Counter(self._committer.counts)
         self._committer.commit(merge(hand.blocks), hand.refused)
-        for topic, entries in hand.entries.items():
-            self._context.bus.discard(topic, entries)
+        self._context.bus.discard_all(hand.entries)
         self._heart.count(self._committer.counts - before)
         self._heart.count({"messages": sum(map(len, hand.entries.values()))})
 

@@ -108,6 +108,10 @@ class MemoryBus:
             for entry in entries:
                 self._topic(topic).messages.pop(int(entry), None)
 
+    def discard_all(self, entries: Mapping[str, Sequence[str]]) -> None:
+        for topic, numbers in entries.items():
+            self.discard(topic, numbers)
+
     def topics(self, family: str) -> list[str]:
         with self._changed:
             divided = (topic for topic in self._topics if topic != family and family_of(topic) == family)

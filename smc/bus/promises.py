@@ -96,6 +96,9 @@ class Bus(Protocol):
     def discard(self, topic: str, entries: Sequence[str]) -> None:
         """Delete these messages of a topic without groups. Unknown entries are ignored. Raises BusDown."""
 
+    def discard_all(self, entries: Mapping[str, Sequence[str]]) -> None:
+        """The same for several topics, all in one go. Raises BusDown: then some may be left."""
+
     def topics(self, family: str) -> list[str]:
         """Topics of a divided family that were ever published to, by name. Raises BusDown."""
 

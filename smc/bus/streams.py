@@ -98,9 +98,13 @@ class RedisBus:
         return {topics[key]: _deliveries(entries) for key, entries in answer or ()}
 
     def discard(self, topic: str, entries: Sequence[str]) -> None:
-        if entries:
-            with _translated():
-                self._redis.xdel(self._key(topic), *entries)
+        self.discard_all({topic: entries})
+
+    def discard_all(self, entries: Mapping[str, Sequence[str]]) -> None:
+        done = [(self._key(topic), numbers) for topic, numbers in entries.items() if numbers]
+        with _translated():
+            for answer in self._in_one_go(lambda pipe: [pipe.xdel(key, *numbers) for key, numbers in done]):
+                _raised(answer)
 
     def topics(self, family: str) -> list[str]:
         start = self._key(f"{family}.")

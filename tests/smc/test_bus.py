@@ -211,6 +211,18 @@ class Contract:
         bus.publish("readings.2.1", b"b1")
         assert bodies(bus.read(places, 1, 0)["readings.2.1"]) == [b"b1"]
 
+    def test_topics_are_cleared_in_one_go(self, make_bus: MakeBus) -> None:
+        bus = make_bus()
+        topics = [f"readings.0.3.{partition}" for partition in range(3)]
+        for topic in topics:
+            publish_many(bus, [b"1", b"2"], topic)
+        found = bus.read(dict.fromkeys(topics, OLDEST), 10, 0)
+        done = {topics[0]: [d.entry for d in found[topics[0]]], topics[1]: [found[topics[1]][0].entry], topics[2]: []}
+        for _ in range(2):  # what is gone is gone
+            bus.discard_all(done)
+            assert [bus.length(topic) for topic in topics] == [0, 1, 2]
+        bus.discard_all({})
+
     def test_divided_topics_are_waited_for_together(self, make_bus: MakeBus) -> None:
         bus = make_bus()
         late = threading.Timer(0.1, lambda: make_bus().publish("readings.2.1", b"late"))
