@@ -265,7 +265,10 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
             )
         },
     },
-    "dnp3": {"request": ("fc_request", "zeek.dnp3.fc_request"), "reply": ("fc_reply", "zeek.dnp3.fc_reply")},
+    "dnp3": {
+        "request": ("fc_request", "zeek.dnp3.function_request"),
+        "reply": ("fc_reply", "zeek.dnp3.function_reply"),
+    },
     "modbus": {"request": ("func", "zeek.modbus.func"), "exception": ("exception", "zeek.modbus.exception")},
 }
 _COUNTS = ("orig_bytes", "resp_bytes", "orig_pkts", "resp_pkts", "missed_bytes")

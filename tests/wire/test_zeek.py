@@ -76,6 +76,9 @@ def test_dnp3_and_unknown_logs() -> None:
     found = decode_line(line(head | {"iin": 4096}), "dnp3")
     assert found.typed == Control("DIRECT_OPERATE", "RESPONSE")
     assert (found.time_ns % 86_400_000_000_000, found.fields) == (7_445_500_000_000, {"iin": 4096})
+    nested = {"function_request": "READ", "function_reply": "RESPONSE"}
+    malcolm = decode_line(line(MALCOLM | {"event": {"dataset": "dnp3"}, "zeek": {"dnp3": nested}}))
+    assert (malcolm.typed, malcolm.uid, malcolm.fields) == (Control("READ", "RESPONSE"), "", {})
     other = decode_line(line({"_path": "synchrophasor_cmd", "ts": 1, "command": "Data on"}))
     assert (other.typed, other.fields, other.source_port) == (None, {"command": "Data on"}, 0)
 
