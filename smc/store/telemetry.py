@@ -84,18 +84,22 @@ class Counts:
     rows: I64
 
 
-def readings(conn: Connection, device: int, start: datetime, end: datetime, limit: int) -> dict[str, npt.NDArray[Any]]:
-    """Meter readings of start <= time < end, the first `limit` by time.
+def readings(
+    conn: Connection, device: int, start: datetime, end: datetime, limit: int, *, newest: bool = False
+) -> dict[str, npt.NDArray[Any]]:
+    """Meter readings of start <= time < end in the order of time, the first `limit` of them, or the last if `newest`.
 
     Keys: time_ns, received_ns, time_error_ns, sequence, quality, provenance (number in `tuple(Provenance)`) and
     METER_COLUMNS; each shape (n,).
     """
     columns = ", ".join(f"array_send(array_agg({column})) AS {name}" for name, (column, _) in _READINGS.items())
     query = text(
-        f"SELECT {columns} FROM (SELECT * FROM meter_readings WHERE {_WINDOW} ORDER BY time LIMIT :limit) AS r"  # noqa: S608 (own names)
+        f"SELECT {columns} FROM (SELECT * FROM meter_readings WHERE {_WINDOW} "  # noqa: S608 (own names)
+        f"ORDER BY time {'DESC' if newest else ''} LIMIT :limit) AS r"
     )
     row = conn.execute(query, _window(device, start, end) | {"limit": limit}).mappings().one()
-    return {name: array(row[name]).astype(kind) for name, (_, kind) in _READINGS.items()}
+    step = -1 if newest else 1
+    return {name: array(row[name])[::step].astype(kind) for name, (_, kind) in _READINGS.items()}
 
 
 def phasors(conn: Connection, device: int, start: datetime, end: datetime, limit: int) -> dict[str, npt.NDArray[Any]]:

@@ -44,7 +44,7 @@ def read(conn: Connection, device: Device, start: datetime, end: datetime) -> Si
         arrays = telemetry.phasors(conn, device.index, start, end, LIMIT)
         near = _neighbours(conn, device, everyone, start, end)
         return Signals(device, start, end, arrays, None, near, found)
-    arrays = telemetry.readings(conn, device.index, start, end, LIMIT)
+    arrays = telemetry.readings(conn, device.index, start, end, LIMIT, newest=True)
     return Signals(device, start, end, arrays, _twin(conn, device, everyone, start, end), (), found)
 
 

@@ -118,6 +118,10 @@ QUESTIONS: dict[str, tuple[Callable[[Connection], object], dict[str, int]]] = {
         lambda c: telemetry.phasors(c, 1_007, NOON, NOON + MINUTES, 10_000),
         {"phasor_seconds": 1, "phasors": 1},
     ),
+    "newest readings": (
+        lambda c: telemetry.readings(c, 7, NOON, NOON + DAY, 10, newest=True),
+        {"meter_readings": 2},
+    ),
     "counts": (lambda c: telemetry.counts(c, NOON, NOON + MINUTES), {"meter_readings": 1, "phasor_seconds": 1}),
     "seconds of a meter": (
         lambda c: telemetry.meter_series(c, 7, "power_w", NOON, NOON + MINUTES, 60),

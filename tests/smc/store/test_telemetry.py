@@ -33,6 +33,8 @@ def test_readings_keep_the_bounds_the_order_and_the_limit(database: str) -> None
         assert found["time_ns"].tolist() == [START_NS + s * NS_PER_S for s in range(100, 200, 10)]
         first = telemetry.readings(conn, 2, later(100), later(200), 3)
         assert first["time_ns"].tolist() == found["time_ns"].tolist()[:3]
+        newest = telemetry.readings(conn, 2, later(100), later(200), 3, newest=True)
+        assert {n: v.tolist() for n, v in newest.items()} == {n: v.tolist()[-3:] for n, v in found.items()}
         nothing = telemetry.readings(conn, 99, later(0), later(1_000), 10)
         assert {name: (len(v), v.dtype) for name, v in nothing.items()} == {n: (0, v.dtype) for n, v in found.items()}
 
