@@ -7,6 +7,7 @@ import numpy as np
 from model.block import I64, Block, Origin, concatenate
 from wire.c37118.configuration import Configuration, encode_cfg2
 from wire.c37118.data import DataLayout
+from wire.c37118.gather import Gathering
 from wire.c37118.session import Batch, Session
 from wire.concentrator import Concentrator, ReportingGrid, Rules
 
@@ -47,14 +48,17 @@ class PhasorFlow:
 
     def receive(self) -> int:
         """Bytes of every connection to sets, all connections of a step decoded together."""
-        concentrator, sessions = self._concentrator(), [Session() for _ in range(CONNECTIONS)]
+        concentrator, sessions, gathering = self._concentrator(), [Session() for _ in range(CONNECTIONS)], Gathering()
         for session in sessions:
             session.feed(self._told)
         aligned = 0
         for reads, time_ns in zip(self._frames, self._times_ns, strict=True):
-            batches = [event for s, data in zip(sessions, reads, strict=True) for event in s.feed(data)]
-            frames = [batch.frames for batch in batches if isinstance(batch, Batch)]
-            out = concentrator.step([self._decoded(frames, int(time_ns))], int(time_ns) + _LATENCY_NS)
+            received_ns = int(time_ns) + _LATENCY_NS
+            for i, (session, data) in enumerate(zip(sessions, reads, strict=True)):
+                for event in session.feed(data):
+                    if isinstance(event, Batch):
+                        gathering.add(event, self._devices[i : i + 1], received_ns)
+            out = concentrator.step(gathering.take(self._origin), received_ns)
             aligned += sum(len(block) for block in out.sets)
         return aligned
 

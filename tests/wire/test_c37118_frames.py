@@ -33,6 +33,7 @@ from wire.c37118.frames import (
     parse_frame,
     split_time,
 )
+from wire.c37118.gather import Gathering
 from wire.c37118.messages import (
     MAX_EXTENDED,
     CommandCode,
@@ -41,6 +42,7 @@ from wire.c37118.messages import (
     encode_command,
     encode_header,
 )
+from wire.c37118.session import Batch
 from wire.c37118.status import time_errors_ns
 
 ORIGIN = Origin("c37.118", "test", Provenance.SIMULATED)
@@ -230,6 +232,32 @@ def test_frames_of_equal_streams_decode_together(form: int) -> None:
     np.testing.assert_allclose(block.column("magnitude_0"), [20, 20, 30, 30], atol=0.01)
     with pytest.raises(DecodeError):
         ours.decode(b"".join(sent), devices[0], 0, ORIGIN)
+
+
+def test_gathered_frames_are_those_of_each_stream() -> None:
+    gathering = Gathering()
+    expected: dict[int, list[float]] = {}
+    for number, form in enumerate((0, 15, 0, 15, 15)):
+        material = made(form, count=1 + number, seed=number)
+        layout = DataLayout(replace(material.layout.configuration, idcode=100 + number))
+        frames = [
+            frame[:4] + (100 + number).to_bytes(2) + frame[6:] for frame in material.frames
+        ]  # CHK is not looked at any more
+        devices = np.arange(3, dtype=np.int32) + 10 * number
+        gathering.add(Batch(layout, b"".join(frames), changing=False), devices, number)
+        (alone,) = layout.decode(b"".join(frames), devices, number, ORIGIN)
+        for device in devices.tolist():
+            expected[device] = alone.values[alone.device == device].ravel().tolist()
+    assert len(gathering) == 1 + 2 + 3 + 4 + 5
+    blocks = gathering.take(ORIGIN)
+    assert [len(block) for block in blocks] == [3 * (1 + 3), 3 * (2 + 4 + 5)]
+    for block in blocks:
+        for device in np.unique(block.device).tolist():
+            rows = block.take(block.device == device)
+            assert rows.values.ravel().tolist() == expected.pop(device)
+            assert set(rows.received_ns.tolist()) == {device // 10}
+    assert not expected
+    assert (len(gathering), gathering.take(ORIGIN)) == (0, [])
 
 
 @pytest.mark.parametrize("change", ["time_base", "form", "nominal_hz", "phasors", "analogs"])

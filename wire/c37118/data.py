@@ -6,6 +6,7 @@ Neighbouring PMUs of one shape form a run and become one block, frame after fram
 
 from __future__ import annotations
 
+import struct
 from itertools import accumulate
 
 import numpy as np
@@ -40,6 +41,7 @@ from wire.c37118.fields import (
 from wire.c37118.frames import COUNT_MASK, HEADER, MAX_SIZE, SYNC_BYTE, U8, U16, crc_of_many
 from wire.c37118.status import STAT_CONFIGURATION_CHANGE, time_errors_ns
 
+_SIZE_AND_IDCODE = struct.Struct(">HH")
 _CALM = bytes(byte for byte in range(256) if not byte & STAT_CONFIGURATION_CHANGE >> 8)  # first bytes of STAT words
 _CHUNK_VALUES = 16_384  # whose temporary arrays stay in the cache, and in memory that was used before
 
@@ -56,7 +58,8 @@ class DataLayout:
         self.size = self._type.itemsize
         sizes = [pmu_type(run).itemsize for run in self.runs for _ in run.pmus]
         self._stat_at = [HEADER.size + before for before in accumulate(sizes[:-1], initial=0)]
-        self._meaning = (configuration.time_base, configuration.version, tuple(run.meaning for run in self.runs))
+        # All that the numbers of a frame depend on: equal for streams whose frames may be laid end to end.
+        self.meaning = (configuration.time_base, tuple(run.meaning for run in self.runs))
         if self.size > MAX_SIZE:
             raise DecodeError("size", "DATA frame of this configuration", self.size, f"<= {MAX_SIZE} bytes")
 
@@ -81,7 +84,7 @@ class DataLayout:
     def decodes_like(self, other: DataLayout) -> bool:
         """Whether the frames of both streams may be laid end to end and decoded at once: the same but for IDCODEs,
         names, counts of changes and whatever else does not touch a number."""
-        return self._meaning == other._meaning
+        return self.meaning == other.meaning
 
     def announces_change(self, frames: bytes) -> bool:
         """Whether any PMU says in any of the frames that its configuration changes within a minute: a look before
@@ -98,18 +101,14 @@ class DataLayout:
         return _times(self._view(frames), self.configuration.time_base)
 
     def _view(self, frames: bytes, *, one_stream: bool = True) -> Raw:
-        if len(frames) % self.size:
+        count, rest = divmod(len(frames), self.size)
+        if rest:
             raise DecodeError("size", "length of DATA frames", len(frames), f"a multiple of {self.size} bytes")
-        raw: Raw = np.frombuffer(frames, self._type)
-        wrong = raw["size"] != self.size
-        if one_stream:
-            wrong |= raw["idcode"] != self.configuration.idcode
-        if wrong.any():
-            first = raw[wrong.argmax()]
-            expected = f"{self.size} bytes, {self.configuration.idcode}"
-            found = f"{first['size']} bytes, {first['idcode']}"
-            raise DecodeError("size", "FRAMESIZE and IDCODE of a DATA frame", found, expected)
-        return raw
+        expected = _SIZE_AND_IDCODE.pack(self.size, self.configuration.idcode)[: 4 if one_stream else 2]
+        if any(frames[2 + i :: self.size] != expected[i : i + 1] * count for i in range(len(expected))):
+            found = {frames[at + 2 : at + 6].hex(" ") for at in range(0, len(frames), self.size)}
+            raise DecodeError("size", "FRAMESIZE and IDCODE of DATA frames", sorted(found)[:4], expected.hex(" "))
+        return np.frombuffer(frames, self._type)
 
     def encode(
         self,

@@ -169,6 +169,8 @@ def _error_table() -> I64:
 
 
 _ERRORS_NS = _error_table()
+_STATS = np.arange(0x1_0000)
+_OWN_WORD = ((_STATS >> _PMU_TQ_SHIFT & _PMU_TQ_MASK) | (_STATS & STAT_NOT_IN_SYNC) >> 10).astype(np.uint8)
 
 
 def time_errors_ns(stat: U16, time_quality: U8) -> I64:
@@ -176,5 +178,4 @@ def time_errors_ns(stat: U16, time_quality: U8) -> I64:
 
     A PMU that says it is not in sync and gives no bound is unknown, whatever the message says.
     """
-    own = (stat >> _PMU_TQ_SHIFT) & _PMU_TQ_MASK | (stat >> 10) & 8
-    return np.take(_ERRORS_NS, own | (time_quality & _MSG_TQ_MASK).astype(np.uint16) << 4)
+    return _ERRORS_NS.take(_OWN_WORD.take(stat) | time_quality << np.uint8(4))  # eight bits: the flags fall out
