@@ -110,7 +110,9 @@ def _time_of(record: Record) -> int:
 def _check_versions(records: list[Fields]) -> None:
     versions = {fields.bver for fields in records if fields.bver is not UNSET}
     if len(versions) > 1 or any(not 0 < version <= VERSION for version in versions):
-        raise DecodeError("version", "bver of a SenML pack", sorted(versions)[:4], f"one, 1..{VERSION}")
+        raise DecodeError(
+            "version", "bver of a SenML pack", [str(v)[:20] for v in sorted(versions)[:4]], f"one, 1..{VERSION}"
+        )
 
 
 def _measures(fields: Fields, raw: bytes | None) -> bool:

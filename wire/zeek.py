@@ -133,9 +133,10 @@ def decode_line(line: bytes, log: str = "") -> Log:
         sent = _LINE.decode(line)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DecodeError("json", "log line", str(error)[:120], "a JSON object") from error
-    fields = dict(_flat(sent, "", 0))
-    if len(fields) > MAX_FIELDS:
-        raise DecodeError("fields", "fields of a log line", len(fields), f"<= {MAX_FIELDS}")
+    pairs = list(_flat(sent, "", 0))
+    fields = dict(pairs)
+    if len(fields) > MAX_FIELDS or len(fields) < len(pairs):
+        raise DecodeError("fields", "fields of a log line", len(pairs), f"<= {MAX_FIELDS}, each once")
     kind = _text(fields, _LOG) or log
     if not kind or len(kind) > MAX_NAME:
         raise DecodeError("log", "kind of a log line", repr(kind[:40]), "_path, event.dataset or a file name")
@@ -174,7 +175,9 @@ def _flat(sent: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[st
 def _scalar(path: str, value: object) -> Scalar:
     if isinstance(value, str) and len(value) <= MAX_TEXT:
         return value
-    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
         return value
     raise DecodeError("fields", f"value of {path[:40]}", type(value).__name__, f"a number or <= {MAX_TEXT} letters")
 

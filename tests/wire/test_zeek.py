@@ -102,7 +102,7 @@ def test_dnp3_and_unknown_logs() -> None:
         ({"id.orig_p": -1}, "value"),
         ({"id.orig_p": "80"}, "value"),
         ({"orig_bytes": 1.5}, "value"),
-        ({"orig_bytes": 2**70}, "value"),
+        ({"orig_bytes": 2**63}, "value"),
         ({"duration": -1}, "value"),
         ({"duration": False}, "value"),
         ({"proto": ["tcp", 7], "history": [7]}, "value"),
@@ -114,6 +114,9 @@ def test_dnp3_and_unknown_logs() -> None:
         ({"x": {"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}}}, "fields"),
         ({f"x{i}": i for i in range(300)}, "fields"),
         ({"x": "y" * 70_000}, "size"),
+        ({"x": 10**30}, "fields"),
+        ({"ts": 10**30}, "fields"),
+        ({"a.b": 1, "a": {"b": 2}}, "fields"),
     ],
 )
 def test_wrong_lines_are_refused(change: dict[str, Any], reason: str) -> None:
