@@ -27,16 +27,21 @@ MAX_DAYS = ACCEPTED_LATENESS_DAYS + 4
 MAX_PARTITIONS = 1_000  # of a series, before strays have to stay in the default partition
 _NAME = re.compile(r"_(\d{4})(\d{2})(\d{2})\Z")
 
-# The days are locked before the partitions are looked for: one of them may just be going.
+# The days are locked before the partitions are looked for: one of them may just be going. Who writes to more days than
+# are made shares one lock for all the others.
 _ENSURE = text("""
 WITH shared AS MATERIALIZED (
     SELECT series, day, pg_advisory_xact_lock_shared(hashtext('day of ' || series), day - DATE 'epoch')
     FROM unnest(CAST(:series AS text[])) AS series, unnest(CAST(:days AS date[])) AS day
+), others AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock_shared(hashtext('other days of ' || series), 0)
+    FROM unnest(CAST(:series AS text[])) AS series WHERE :more
 )
-SELECT count(*) FILTER (WHERE series_partition(series, day)) FROM shared
+SELECT count(*) FILTER (WHERE series_partition(series, day)) + 0 * (SELECT count(*) FROM others) FROM shared
 """)
 _CLAIM = text("""
 SELECT bool_and(pg_try_advisory_xact_lock(hashtext('day of ' || series), day - DATE 'epoch'))
+       AND bool_and(pg_try_advisory_xact_lock(hashtext('other days of ' || series), 0))
 FROM unnest(CAST(:series AS text[])) AS series, unnest(CAST(:days AS date[])) AS day
 """)
 _CHUNKS = text(
@@ -84,7 +89,8 @@ def ensure_days(conn: Connection, series: Sequence[str], days: Sequence[date]) -
 
     Returns how many were made (0 on TimescaleDB, which makes its chunks itself).
     """
-    return int(conn.execute(_ENSURE, {"series": list(series), "days": list(days)[:MAX_DAYS]}).scalar_one())
+    values = {"series": list(series), "days": list(days)[:MAX_DAYS], "more": len(days) > MAX_DAYS}
+    return int(conn.execute(_ENSURE, values).scalar_one())
 
 
 def claim(conn: Connection, series: Sequence[str], span: Span) -> bool:

@@ -70,6 +70,17 @@ def test_writers_share_their_days_and_nobody_can_claim_them(database: str) -> No
         assert partitions.claim(dropping, ["meter_readings"], span)
 
 
+def test_days_that_a_block_has_too_many_of_cannot_be_claimed_either(database: str) -> None:
+    first = Span.of_day(datetime.fromtimestamp(START_NS / 1e9, UTC).date())
+    with transaction(database) as writing, transaction(database) as dropping:
+        partitions.ensure_days(
+            writing, ["meter_readings"], [first.days()[0] + timedelta(days=n) for n in range(70, 0, -1)]
+        )
+        assert not partitions.claim(dropping, ["meter_readings"], first)
+    with transaction(database) as dropping:
+        assert partitions.claim(dropping, ["meter_readings"], first)
+
+
 @pytest.mark.parametrize(
     ("index_bytes_per_h", "memory_gib", "expected"),
     [
