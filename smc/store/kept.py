@@ -57,12 +57,12 @@ def oldest(conn: Connection, limits: Limits) -> Iterator[Kept]:
 
 
 def _oldest_span(conn: Connection, series: Series, limits: Limits) -> Iterator[Kept]:
-    found = partitions.spans(conn, series.name)
-    if found:
-        known = known_receipts(conn, series.judge)
-        first = min(found)
-        goes = max(known.get(first, first.end), first.end) + limits[series.data_class]
-        yield Kept(series.name, series.data_class, first.start, goes)
+    query = text(f"SELECT EXISTS (SELECT FROM {series.name} WHERE time >= :start AND time < :end)")  # noqa: S608 (own names)
+    for span in partitions.spans(conn, series.name):
+        if conn.scalar(query, {"start": span.start, "end": span.end}):
+            newest = known_receipts(conn, series.judge).get(span, span.end)
+            yield Kept(series.name, series.data_class, span.start, max(newest, span.end) + limits[series.data_class])
+            return
 
 
 def _oldest_row(conn: Connection, table: RowTable, limits: Limits) -> Iterator[Kept]:

@@ -267,6 +267,9 @@ def test_the_oldest_of_everything_is_known_with_the_day_it_goes(database: str) -
     store(database, days_ago(100), received=days_ago(10))
     with transaction(database) as conn:
         quarantine.put(conn, "l", "p", DecodeError("r", "w", 1, 2), b"x", days_ago(5))
+        partitions.ensure_days(conn, NAMES, [days_ago(200).date()])
+        first = {line.table: line.oldest.date() for line in kept.oldest(conn, LIMITS)}
+        assert first == {**dict.fromkeys(NAMES, days_ago(100).date()), "quarantine": days_ago(5).date()}
     keep(database)
     with transaction(database) as conn:
         found = {line.table: line for line in kept.oldest(conn, LIMITS)}
