@@ -8,7 +8,7 @@ counted in `pg_locks` as well: each holds a slot of its own, and takes its fair 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from sqlalchemy import Connection, Engine, text
@@ -27,6 +27,7 @@ _OPTIONS = (
 _TAKE_SLOT = text("SELECT pg_try_advisory_lock(:space, :slot)")
 _TAKE = text("SELECT pg_try_advisory_lock(:space, hashtext(:topic))")
 _GIVE = text("SELECT pg_advisory_unlock(:space, hashtext(:topic))")
+_GIVE_ALL = text("SELECT pg_advisory_unlock_all()")
 _WORKERS = text(
     "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 "
     "AND classid = CAST(CAST(:space AS bigint) AS oid) "
@@ -70,6 +71,10 @@ class Ownership:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        # The end of the session gives all back too, but a moment after we have gone on. A connection that breaks just
+        # now has given them back already.
+        with suppress(OwnershipLost, OperationalError), self.transaction() as conn:
+            conn.execute(_GIVE_ALL)
         self._end()
 
     @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import date
 from itertools import chain
 
 import pytest
@@ -13,7 +16,9 @@ from sqlalchemy import Connection, Engine, text
 
 from host.database import engine
 from smc.store.ownership import Ownership, OwnershipLost, fair_share
+from smc.store.partitions import ensure_days
 
+_SOMEBODY_WAITS = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
 TOPICS = [f"readings.0.8.{number}" for number in range(8)] + ["refused"]
 
 
@@ -96,3 +101,20 @@ def test_a_broken_connection_loses_locks_and_transaction_together(store: Engine)
             pass  # never on another connection, which holds no lock
         with Ownership(store) as heir:
             assert sorted(heir.balance(TOPICS)) == sorted(TOPICS)
+
+
+def test_two_workers_that_meet_a_new_day_at_once_make_it_once(store: Engine) -> None:
+    """The second looks for the day while the first makes it, waits, and then must see it."""
+    day = [date(2026, 11, 1)]
+
+    def second() -> int:
+        with Ownership(store) as owner, owner.transaction() as conn:
+            return ensure_days(conn, ["meter_readings"], day)
+
+    with ThreadPoolExecutor(1) as pool, Ownership(store) as owner:
+        with owner.transaction() as conn:
+            made = ensure_days(conn, ["meter_readings"], day)  # 0 where hypertables make their chunks themselves
+            work = pool.submit(second)
+            while made and not work.done() and not conn.scalar(_SOMEBODY_WAITS):
+                time.sleep(0.01)
+        assert work.result(20) == 0
