@@ -31,7 +31,7 @@ from wire.c37118.messages import (
     encode_command,
     encode_header,
 )
-from wire.c37118.session import Batch, Configured, Session
+from wire.c37118.session import MAX_STREAMS, Batch, Configured, Session
 from wire.c37118.stream import Reject, Stream
 
 ORIGIN = Origin("c37.118", "test", Provenance.SIMULATED)
@@ -69,6 +69,32 @@ def test_noise_between_frames_is_passed_and_kept() -> None:
     assert [frame.data for frame in found] == good[:3]
     assert [reject.data for reject in splitter.rejects] == [b"\xaa\x0fnoise\xaa", b"\xff" * 10]
     assert splitter.skipped == 18
+
+
+def test_noise_is_told_with_the_frame_that_ends_it() -> None:
+    splitter = Stream()
+    assert splitter.feed(b"noise") == []
+    assert splitter.rejects == []  # more of it may follow
+    assert len(splitter.feed(made(15).frames[0])) == 1
+    assert [reject.data for reject in splitter.rejects] == [b"noise"]
+
+
+def test_a_frame_above_the_limit_is_none_even_alone() -> None:
+    splitter = Stream(max_size=20)
+    assert splitter.feed(made(15).frames[0]) == []
+    assert splitter.feed(encode_command(60, CommandCode.ON)) != []
+    assert {reject.error.reason for reject in splitter.rejects} == {"sync"}
+
+
+def test_streams_of_one_sender_are_bounded() -> None:
+    session = Session()
+    for idcode in range(MAX_STREAMS):
+        assert isinstance(session.feed(encode_cfg2(stream(15, 1, 1_000 + idcode)))[0], Configured)
+    (refused,) = session.feed(encode_cfg2(stream(15, 1, 60)))
+    assert isinstance(refused, Reject)
+    assert refused.error.reason == "streams"
+    (known,) = session.feed(encode_cfg2(stream(0, 1, 1_000)))
+    assert isinstance(known, Configured)
 
 
 def test_a_broken_frame_is_rejected_whole_and_the_next_one_found() -> None:
