@@ -92,17 +92,23 @@ def pieces(conn: Connection, source: Source, level: Level, runs: Runs) -> list[A
     return [found, *pieces(conn, source, Level(level - 1), rest)]
 
 
-def recompute(conn: Connection, source: Source, level: Level, runs: Runs) -> int:
-    """Compute the level's buckets in the runs anew from what is finer; how many are stored now. Runs are whole
-    buckets."""
-    made = make(conn, source, level, runs)
-    made = made.take(made.rows >= LEAST_ROWS)
+def recompute(conn: Connection, source: Source, wanted: Sequence[Level], runs: Runs) -> None:
+    """Compute these levels in the runs anew, the first from what is finer, each further one from the one before it.
+
+    Runs are whole buckets of every level.
+    """
+    made = make(conn, source, wanted[0], runs)
+    for level in wanted:
+        made = coarser(made, level.width_ns)
+        _replace(conn, source, level, runs, made.take(made.rows >= LEAST_ROWS))
+
+
+def _replace(conn: Connection, source: Source, level: Level, runs: Runs, made: Aggregates) -> None:
     table = source.table(level)
     conn.execute(text(f"DELETE FROM {table} m USING {RUNS} WHERE {inside('m')}"), runs.bound())  # noqa: S608 (own names)
     if len(made):
         ensure_days(conn, [table], days_of(made.time_ns))
         copy_batches(conn, table, source.batches(made))
-    return len(made)
 
 
 def fetch(conn: Connection, columns: Sequence[str], source: str, runs: Runs) -> list[npt.NDArray[Any]]:

@@ -10,6 +10,7 @@ rows were dropped (`dropped_days`) are frozen: a late row cannot make them forge
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -115,7 +116,7 @@ def _recompute_day(conn: Connection, schema: Schema, day_ns: int, touched: Runs)
         end_ns = passed_ns // level.width_ns * level.width_ns
         runs = Runs.of(runs.device, runs.start_ns, np.minimum(runs.stop_ns, end_ns))
         if len(runs):
-            _recompute(conn, source, level, runs, source.weigh(conn, runs))
+            _recompute(conn, source, (level,), runs, source.weigh(conn, runs))
 
 
 def _work_range(conn: Connection) -> bool:
@@ -164,12 +165,13 @@ def _compute_stretch(conn: Connection, schema: Schema, start_ns: int, stop_ns: i
 
 def _compute_slice(conn: Connection, source: Source, runs: Runs, weights: I64, slice_ns: tuple[int, int]) -> None:
     """Minutes of the runs, and the quarter hours that the slice completes."""
-    _recompute(conn, source, Level.MINUTE, runs, weights)
     first_ns, last_ns = (edge_ns // QUARTER_NS * QUARTER_NS for edge_ns in slice_ns)
+    if (first_ns, last_ns) == slice_ns:
+        _recompute(conn, source, (Level.MINUTE, Level.QUARTER), runs, weights)
+        return
+    _recompute(conn, source, (Level.MINUTE,), runs, weights)
     if first_ns < last_ns:
-        if (first_ns, last_ns) != slice_ns:
-            runs, weights = _busy(conn, source, first_ns, last_ns)
-        _recompute(conn, source, Level.QUARTER, runs, weights)
+        _recompute(conn, source, (Level.QUARTER,), *_busy(conn, source, first_ns, last_ns))
 
 
 def _busy(conn: Connection, source: Source, start_ns: int, stop_ns: int) -> tuple[Runs, I64]:
@@ -190,14 +192,14 @@ def _compute_day(conn: Connection, schema: Schema, day_ns: int, after: int) -> i
     if not len(device) or _frozen_days(conn, source, day_ns):
         return None
     runs = Runs.of(device, day_ns, day_ns + DAY_NS)
-    _recompute(conn, source, Level.DAY, runs, source.weigh(conn, runs))
+    _recompute(conn, source, (Level.DAY,), runs, source.weigh(conn, runs))
     return int(device[-1])
 
 
-def _recompute(conn: Connection, source: Source, level: Level, runs: Runs, weights: I64) -> None:
+def _recompute(conn: Connection, source: Source, wanted: Sequence[Level], runs: Runs, weights: I64) -> None:
     """In portions of about PORTION_ROWS. A run with too few rows has nothing stored and gets nothing."""
     runs, weights = runs.take(weights >= levels.LEAST_ROWS), weights[weights >= levels.LEAST_ROWS]
-    step_ns = max(level.width_ns, QUARTER_NS)
+    step_ns = max(QUARTER_NS, *(level.width_ns for level in wanted))
     length_ns = runs.stop_ns - runs.start_ns
     heavy = runs.cut(step_ns)
     share = heavy.stop_ns - heavy.start_ns
@@ -206,7 +208,7 @@ def _recompute(conn: Connection, source: Source, level: Level, runs: Runs, weigh
     portion = np.cumsum(weight) // PORTION_ROWS
     for chosen in np.split(np.arange(len(heavy)), np.flatnonzero(np.diff(portion)) + 1):
         if len(chosen):
-            levels.recompute(conn, source, level, heavy.take(chosen).merged())
+            levels.recompute(conn, source, wanted, heavy.take(chosen).merged())
 
 
 def _frozen_days(conn: Connection, source: Source, day_ns: npt.ArrayLike) -> set[int]:

@@ -155,11 +155,11 @@ QUESTIONS: dict[str, tuple[Callable[[Connection], object], dict[str, int]]] = {
     "ranking of meters": (lambda c: fleet.ranking(c, Schema.METER, "power_w", 10), {"meter_quarters": 2}),
     "ranking of PMUs": (lambda c: fleet.ranking(c, Schema.PHASOR, "frequency_hz", 10), {"phasor_quarters": 2}),
     "a late minute of a PMU": (
-        lambda c: recompute(c, rollups.SOURCES[Schema.PHASOR], Level.MINUTE, run_of(1_007, 60)),
+        lambda c: recompute(c, rollups.SOURCES[Schema.PHASOR], (Level.MINUTE,), run_of(1_007, 60)),
         {"phasor_seconds": 1, "phasors": 1, "phasor_minutes": 1},
     ),
     "a late quarter hour of a meter": (
-        lambda c: recompute(c, rollups.SOURCES[Schema.METER], Level.QUARTER, run_of(7, 900)),
+        lambda c: recompute(c, rollups.SOURCES[Schema.METER], (Level.QUARTER,), run_of(7, 900)),
         {"meter_readings": 1, "meter_minutes": 1, "meter_quarters": 1},
     ),
 }
