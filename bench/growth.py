@@ -2,8 +2,9 @@
 
 The workers divide the topics among themselves and are stopped (SIGSTOP) while the topics are filled; the time runs from
 when they go on until every topic is empty. Database, bus, workers and the reader of the stored blocks share the
-machine's cores, so that past one worker per core nothing can be gained here. At last workers come and go while readings
-flow, and every row must be stored once.
+machine's cores, so that past one worker per core nothing can be gained here. Their files lie in memory where there is
+such a folder: one disk does not get faster by more workers. At last workers come and go while readings flow, and every
+row must be stored once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import psutil
 from sqlalchemy import Engine, text
 
 from bench.measure import ROUNDS, Spent, cpu_s, median
-from bench.servers import DATABASE, PLAIN, off_the_bus, postgres, scratch
+from bench.servers import DATABASE, MEMORY, PLAIN, off_the_bus, postgres, scratch
 from bench.synthetic import START_NS, meter_rows
 from bench.table import Row, row
 from host.database import engine
@@ -38,7 +39,7 @@ AREA = "growth"
 WORKERS = (1, 2, 4)
 PARTITIONS = 8
 SITE = "DSO-0001"
-METERS, BLOCK_ROWS, BLOCKS = 5_000, 20_000, 10
+METERS, BLOCK_ROWS, BLOCKS = 5_000, 20_000, 20
 PATIENCE_S = 120.0
 _ROOT = Path(__file__).resolve().parent.parent
 _OWNERS = text(
@@ -68,6 +69,7 @@ class Line:
             "SMC_ACK": "bus",
             "SMC_PARTITIONS": str(PARTITIONS),
             "SMC_FLUSH_ROWS": str(BLOCK_ROWS),
+            "SMC_FLUSH_S": "0.02",  # the last batch must not wait for rows that never come
             "SMC_DATA": str(self.log.parent / "smc"),
             "DATABASE_URL": self.database.url(DATABASE),
             "REDIS_URL": self.valkey.url,
@@ -178,7 +180,7 @@ def _come_and_go(line: Line) -> float:
 @contextmanager
 def _line() -> Iterator[Line]:
     with ExitStack() as stack:
-        folder = stack.enter_context(scratch())
+        folder = stack.enter_context(scratch(MEMORY))
         database = stack.enter_context(postgres(folder, PLAIN))
         valkey = stack.enter_context(Valkey(folder, max_memory_bytes=1 << 30))
         store = engine(database.url(DATABASE), "bench")

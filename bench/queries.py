@@ -106,7 +106,7 @@ def _questions() -> list[Question]:
             partial(series, start=END - DAY, buckets=1_440),
             partial(_rows, _BUCKETS, bound | {"start": END - DAY, "width": timedelta(minutes=1)}),
             20.0,
-            "<= 1",
+            "<= 1.5",
         ),
         Question(
             "fleet ranking, 1 h against 24 h",
@@ -120,7 +120,7 @@ def _questions() -> list[Question]:
             partial(series, start=END - MONTH, buckets=1_000),
             partial(_rows, _BUCKETS, bound | {"start": END - MONTH, "width": MONTH / 1_000}),
             50.0,
-            "<= 1",
+            "<= 1.5",
         ),
     ]
 
