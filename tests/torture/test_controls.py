@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
+from tests.smc.gateway.kill_intake import judge
 from tests.torture.conftest import Fault, server_folder
 from tests.torture.site import BUS, CARELESS, DATABASE, site
 
@@ -12,6 +13,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(300)]
 
 KILLS = 3
 MESSAGES = 50
+SPOILED = text("""
+UPDATE meter_readings SET power_w = power_w + 1
+WHERE (device_id, time) = (SELECT device_id, min(time) FROM meter_readings GROUP BY 1 ORDER BY 1 LIMIT 1)
+""")
 
 
 def test_no_unique_key(fault: Fault) -> None:
@@ -23,9 +28,13 @@ def test_no_unique_key(fault: Fault) -> None:
             made.line.until(lambda goal=goal: made.line.stored() >= goal, "some messages stored")
             made.line.intake.kill()
         verdict = made.finish()
+        with made.line.store.begin() as conn:
+            conn.execute(SPOILED)
+        spoiled = judge(made.line)
     how = f"control: no unique key on the readings, {KILLS} kills of the intake"
     fault("F23", how, f"{verdict.acknowledged} readings", verdict.lost, verdict.doubled, control=True)
     assert verdict.doubled > 0
+    assert (verdict.wrong, spoiled.wrong > 0) == (0, True), "the judge does not look at the values"
 
 
 def test_a_gateway_that_answers_before_it_writes(fault: Fault) -> None:

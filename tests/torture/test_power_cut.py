@@ -15,7 +15,7 @@ from host.valkey import Valkey
 from tests.torture.conftest import Fault, server_folder
 from tests.torture.editions import NAMES, bus_options, database_options
 from tests.torture.power import EARLY_SIZES, Disk
-from tests.torture.site import BUS, CARELESS, DATABASE, INTAKE, Site, site
+from tests.torture.site import BUS, CARELESS, DATABASE, INTAKE, RESUMED_S, Site, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(600)]
 
@@ -64,6 +64,7 @@ def test_power_cuts(ack: str, mount: str, edition: str, kind: str, fault: Fault)
     fault("F4", how, counted, verdict.lost, verdict.doubled + verdict.wrong)
     assert (verdict.lost, verdict.doubled, verdict.wrong) == (0, 0, 0)
     assert min(made.line.in_hand) > 0
+    assert made.slowest_s < RESUMED_S
 
 
 def test_a_database_that_does_not_sync_is_found_out(fault: Fault) -> None:
