@@ -46,6 +46,7 @@ def test_five_kills_lose_nothing_and_double_nothing(
     assert (line.intake.starts, line.intake.ended) == (KILLS + 1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_kills_of_intake_and_worker_lose_nothing_and_double_nothing(
     smc_embedded: str, valkey_url: str, mosquitto: Mosquitto, tmp_path: Path
