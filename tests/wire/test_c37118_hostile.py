@@ -31,7 +31,7 @@ from wire.c37118.messages import (
     encode_command,
     encode_header,
 )
-from wire.c37118.session import MAX_STREAMS, Batch, Configured, Session
+from wire.c37118.session import MAX_DATA_BYTES, MAX_STREAMS, Batch, Configured, Session
 from wire.c37118.stream import Reject, Stream
 
 ORIGIN = Origin("c37.118", "test", Provenance.SIMULATED)
@@ -95,6 +95,18 @@ def test_streams_of_one_sender_are_bounded() -> None:
     assert refused.error.reason == "streams"
     (known,) = session.feed(encode_cfg2(stream(0, 1, 1_000)))
     assert isinstance(known, Configured)
+
+
+def test_large_streams_of_one_sender_are_bounded() -> None:
+    session, answers = Session(), []
+    body = bytearray(hostile_frames()["CFG-2 of as many PMUs as fit"])
+    for idcode in range(45):
+        body[4:6] = idcode.to_bytes(2)
+        body[-2:] = crc(bytes(body[:-2])).to_bytes(2)
+        answers += session.feed(bytes(body))
+    sizes = [layout.size for layout in session.layouts.values()]
+    assert MAX_DATA_BYTES - sizes[0] < sum(sizes) <= MAX_DATA_BYTES
+    assert {answer.error.reason for answer in answers if isinstance(answer, Reject)} == {"streams"}
 
 
 def test_a_broken_frame_is_rejected_whole_and_the_next_one_found() -> None:

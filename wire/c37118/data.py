@@ -53,10 +53,11 @@ class DataLayout:
         self.configuration = configuration
         self.runs = find_runs(configuration.pmus)
         fields = [("sync", ">u2"), ("size", ">u2"), ("idcode", ">u2"), ("soc", ">u4"), ("fracsec", ">u4")]
-        bodies = [(f"run_{i}", pmu_type(run), (len(run.pmus),)) for i, run in enumerate(self.runs)]
+        kinds = [pmu_type(run) for run in self.runs]
+        bodies = [(f"run_{i}", kinds[i], (len(run.pmus),)) for i, run in enumerate(self.runs)]
         self._type = np.dtype([*fields, *bodies, ("chk", ">u2")])
         self.size = self._type.itemsize
-        sizes = [pmu_type(run).itemsize for run in self.runs for _ in run.pmus]
+        sizes = [kind.itemsize for kind, run in zip(kinds, self.runs, strict=True) for _ in run.pmus]
         self._stat_at = [HEADER.size + before for before in accumulate(sizes[:-1], initial=0)]
         # All that the numbers of a frame depend on: equal for streams whose frames may be laid end to end.
         self.meaning = (configuration.time_base, tuple(run.meaning for run in self.runs))

@@ -45,4 +45,6 @@ class Reader:
 def clean_name(raw: bytes) -> str:
     """Text of a padded name field; what is not printable becomes U+FFFD, so that no control character gets further."""
     text = raw.rstrip(b" \0").decode("utf-8", "replace").strip()
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -12,6 +12,7 @@ from wire.c37118.frames import Frame, FrameKind
 from wire.c37118.stream import Reject, Stream
 
 MAX_STREAMS = 256  # of one sender, each with its configuration
+MAX_DATA_BYTES = 1 << 19  # of one DATA frame of each; bounds what their configurations hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,15 @@ class Session:
         known = self.layouts.get(configuration.idcode)
         if known is not None and known.configuration == configuration:
             return Configured(known, changed=False)
-        if known is None and len(self.layouts) >= MAX_STREAMS:
-            raise DecodeError("streams", "streams of one sender", len(self.layouts) + 1, f"<= {MAX_STREAMS}")
-        layout = self.layouts[configuration.idcode] = DataLayout(configuration)
+        layout = DataLayout(configuration)
+        others = [other.size for idcode, other in self.layouts.items() if idcode != configuration.idcode]
+        if len(others) >= MAX_STREAMS or sum(others) + layout.size > MAX_DATA_BYTES:
+            found, expected = (
+                f"{len(others) + 1}, {sum(others) + layout.size} bytes",
+                f"{MAX_STREAMS}, {MAX_DATA_BYTES}",
+            )
+            raise DecodeError("streams", "streams of one sender and a DATA frame of each", found, f"<= {expected}")
+        self.layouts[configuration.idcode] = layout
         return Configured(layout, changed=True)
 
     def _batches(self, run: list[Frame]) -> list[Event]:
