@@ -196,7 +196,7 @@ def _files() -> list[Row]:
             "rows/s",
             "split, float, fromisoformat",
             found["plain"],
-            ">= 1",
+            ">= 0.75",
         ),
         row(
             AREA,
