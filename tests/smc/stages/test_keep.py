@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -151,32 +152,42 @@ def test_the_stage_makes_days_ahead_tells_strays_and_drops_what_is_over(context:
         assert {**again, "rollup_portions": 0} == {**told, "rollup_portions": 0}, "nothing left to do"
 
 
-def test_one_keeps_house_and_another_takes_over(context: StageContext) -> None:
-    second = replace(context, clock=FixedClock(to_ns(NOW)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keep, "STANDBY_S", 0.05)
-        patch.setattr(keep, "TICK_S", 0.05)
-        first_stop, second_stop = threading.Event(), threading.Event()
-        first = threading.Thread(target=keep.run, args=(context, first_stop))
-        first.start()
-        until(lambda: keepers(context) == 1, "somebody keeps house")
-        before = keeper_pid(context)
-        other = threading.Thread(target=keep.run, args=(second, second_stop))
-        other.start()
-        second_stop.wait(0.5)
-        assert keeper_pid(context) == before, "the second stands by"
-        first_stop.set()
-        first.join(30)
-        until(lambda: keeper_pid(context) not in (None, before), "the second has taken over")
-        cut = keeper_pid(context)
-        with context.engine.begin() as conn:
-            conn.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": cut})
-        until(lambda: keeper_pid(context) not in (None, cut), "it came back after its connection was cut")
-        second_stop.set()
-        other.join(30)
-        assert not first.is_alive()
-        assert not other.is_alive()
-        until(lambda: keepers(context) == 0, "the lock went with the connection")
+@contextmanager
+def keeping(context: StageContext) -> Iterator[Callable[[], None]]:
+    """The stage in a thread; what is handed out ends it, and so does the end of the block."""
+    stop = threading.Event()
+    thread = threading.Thread(target=keep.run, args=(context, stop))
+
+    def end() -> None:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+    thread.start()
+    try:
+        yield end
+    finally:
+        end()
+
+
+def test_one_keeps_house_and_another_takes_over(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keep, "STANDBY_S", 0.05)
+    monkeypatch.setattr(keep, "TICK_S", 0.05)
+    with keeping(context) as end_first:
+        before = until(lambda: keeper_pid(context), "somebody keeps house")
+        with keeping(replace(context, clock=FixedClock(to_ns(NOW)))):
+            threading.Event().wait(0.5)
+            assert keeper_pid(context) == before, "the second stands by"
+            end_first()
+            cut = until(lambda: other_than(keeper_pid(context), before), "the second has taken over")
+            with context.engine.begin() as conn:
+                conn.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": cut})
+            until(lambda: other_than(keeper_pid(context), cut), "it came back after its connection was cut")
+    until(lambda: keeper_pid(context) is None, "the lock went with the connection")
+
+
+def other_than(pid: int | None, former: int) -> int | None:
+    return pid if pid != former else None
 
 
 def keeper_pid(context: StageContext) -> int | None:
@@ -187,10 +198,6 @@ def keeper_pid(context: StageContext) -> int | None:
     with context.engine.begin() as conn:
         found: int | None = conn.scalar(query, {"key": kept.HOUSE_LOCK})
     return found
-
-
-def keepers(context: StageContext) -> int:
-    return int(keeper_pid(context) is not None)
 
 
 def test_the_stage_tells_that_it_lives_and_ends_when_told(context: StageContext) -> None:
