@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from psycopg import errors
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
+from smc.store import arrays, copy
+from smc.store.arrays import Array
 from smc.store.copy import POSTGRES_EPOCH_US, Batch, Column, PgType, copy_batches, encode
 from tests.smc.store.blocks import engine_of, transaction
 
@@ -30,7 +32,7 @@ TABLE = (
 )
 
 
-def arrays(kind: type[np.generic], shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
+def drawn(kind: type[np.generic], shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
     return hnp.arrays(kind, shape)
 
 
@@ -39,17 +41,19 @@ def batches(draw: st.DrawFn) -> Batch:
     rows, length = draw(st.integers(1, 6)), draw(st.integers(1, 5))
     columns = [Column("n", PgType.INT4, np.arange(rows))]
     for kind, native in NATIVE.items():
-        columns.append(Column(kind.name.lower(), kind, draw(arrays(native, (rows,)))))
-        columns.append(Column(f"{kind.name.lower()}s", kind, draw(arrays(native, (rows, length)))))
+        columns.append(Column(kind.name.lower(), kind, draw(drawn(native, (rows,)))))
+        columns.append(Column(f"{kind.name.lower()}s", kind, draw(drawn(native, (rows, length)))))
     return Batch(rows, tuple(columns))
 
 
 @pytest.mark.timeout(120)
-def test_every_value_comes_back_as_it_went(database: str) -> None:
+@pytest.mark.parametrize("piece_bytes", [1, 700, copy.PIECE_BYTES])
+def test_every_value_comes_back_as_it_went(database: str, piece_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copy, "PIECE_BYTES", piece_bytes)  # one row in a piece, a few, all of them
     with transaction(database) as conn:
         conn.execute(text(TABLE))
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
         @given(st.lists(batches(), min_size=1, max_size=3))
         def check(made: list[Batch]) -> None:
             conn.execute(text("TRUNCATE t"))
@@ -61,6 +65,35 @@ def test_every_value_comes_back_as_it_went(database: str) -> None:
                     np.testing.assert_array_equal(np.asarray(got, gave.dtype), gave)
 
         check()
+
+
+def test_columns_of_one_value_and_of_many_are_told_apart() -> None:
+    rows = np.array([[7, 7, 7], [1, 2, 7], [-1, -1, -1]])
+    whole = Batch(3, tuple(Column(f"c{i}", PgType.INT8, column) for i, column in enumerate(rows)))
+    single = [Batch(1, tuple(Column(f"c{i}", PgType.INT8, c[n : n + 1]) for i, c in enumerate(rows))) for n in range(3)]
+    assert encode(whole) == b"".join(map(encode, single))
+
+
+def test_signs_of_zero_survive() -> None:
+    sent = encode(Batch(2, (Column("z", PgType.FLOAT8, np.array([0.0, -0.0])),)))
+    assert [sent[6], sent[20]] == [0x00, 0x80]
+
+
+def test_arrays_as_parameters_are_what_the_server_understands(database: str) -> None:
+    made = {kind: np.arange(-2, 5).astype(native) for kind, native in NATIVE.items()}
+    with transaction(database) as conn:
+        for kind, data in made.items():
+            statement = f"SELECT %(a)s::{kind.name.lower()}[], cardinality(%(a)s::{kind.name.lower()}[])"
+            assert arrays.run(conn, statement, {"a": Array(kind, data)}) == [(data.tolist(), 7)]
+        moments = Array(PgType.TIMESTAMPTZ, np.array([1_700_000_000_123_456_789, -1]))
+        found = arrays.run(conn, "SELECT unnest(%(t)s::timestamptz[]) AT TIME ZONE 'UTC'", {"t": moments})
+        assert [moment for (moment,) in found] == [
+            datetime(2023, 11, 14, 22, 13, 20, 123_456),  # noqa: DTZ001 (asked for in UTC)
+            datetime(1969, 12, 31, 23, 59, 59, 999_999),  # noqa: DTZ001
+        ]
+        with pytest.raises(ProgrammingError), conn.begin_nested():
+            arrays.run(conn, "SELECT %(a)s::int4[] FROM nowhere", {"a": Array(PgType.INT4, np.arange(2))})
+        assert arrays.run(conn, "CREATE TEMP TABLE none_of_it ()", {}) == []
 
 
 @given(st.integers(-(2**62), 2**62))
