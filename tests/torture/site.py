@@ -36,6 +36,8 @@ HELD_S = 0.4
 RESUMED_S = 30.0
 INTAKE = ("app.py", "smc", "intake")
 CARELESS = ("-m", "tests.torture.careless_intake")
+# Somebody must read what the store tells, or the bus is full after a while.
+READING, ALL = ("detect",), ("detect", "stages")
 STORE = ("app.py", "smc", "store")
 
 
@@ -52,7 +54,7 @@ class Site:
     seed: int
     intake: Sequence[str] = INTAKE
     store: Sequence[str] = STORE
-    judged: bool = True
+    stages: Sequence[str] = ALL
     more: Mapping[str, str] = field(default_factory=dict)
     slowest_s: float = 0.0
 
@@ -71,14 +73,13 @@ class Site:
         )
         workers = WORKERS if self.ack == BUS else 0
         self.workers = [self.line.run(self.store, f"store-{number}") for number in range(workers)]
-        stages = ("detect", "stages") if self.judged else ()
-        self.stages = [self.line.run(("app.py", "smc", stage), stage) for stage in stages]
+        self.behind = [self.line.run(("app.py", "smc", stage), stage) for stage in self.stages]
 
     @property
     def faults(self) -> dict[str, Callable[[], None]]:
         """What can happen here, by name."""
         killed = {"intake": self.line.intake.kill}
-        killed |= {process.log.stem: process.kill for process in (*self.workers, *self.stages)}
+        killed |= {process.log.stem: process.kill for process in (*self.workers, *self.behind)}
         others = {
             "amid storing": self.kill_storing,
             "postmaster": lambda: self.strike(self.database),

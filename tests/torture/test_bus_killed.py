@@ -28,7 +28,7 @@ def site_with(
         server_folder() as place,
         Valkey(place, options=options) as bus,
         Broker(logs, limits=UNLIMITED) as broker,
-        Site(url, server, bus, broker, logs, BUS, seed=31, intake=intake, judged=False) as made,
+        Site(url, server, bus, broker, logs, BUS, seed=31, intake=intake, stages=()) as made,
     ):
         yield made
 

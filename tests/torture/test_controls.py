@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from tests.smc.gateway.kill_intake import judge
 from tests.torture.conftest import Fault, server_folder
-from tests.torture.site import BUS, CARELESS, DATABASE, site
+from tests.torture.site import BUS, CARELESS, DATABASE, READING, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(300)]
 
@@ -20,7 +20,7 @@ WHERE (device_id, time) = (SELECT device_id, min(time) FROM meter_readings GROUP
 
 
 def test_no_unique_key(fault: Fault) -> None:
-    with server_folder() as place, site(place, DATABASE, seed=21, judged=False) as made:
+    with server_folder() as place, site(place, DATABASE, seed=21, stages=READING) as made:
         with made.line.store.begin() as conn:
             conn.execute(text("DROP INDEX meter_readings_key"))
         for _ in range(KILLS):  # what is doubled is in nobody's hand, so only count on
@@ -39,7 +39,7 @@ def test_no_unique_key(fault: Fault) -> None:
 
 def test_a_gateway_that_answers_before_it_writes(fault: Fault) -> None:
     runner = ("-m", "tests.smc.gateway.hasty_intake")
-    with server_folder() as place, site(place, DATABASE, seed=22, judged=False, intake=runner) as made:
+    with server_folder() as place, site(place, DATABASE, seed=22, stages=READING, intake=runner) as made:
         for _ in range(KILLS):
             made.suffer(made.kill_storing)
         verdict = made.finish()
@@ -50,7 +50,7 @@ def test_a_gateway_that_answers_before_it_writes(fault: Fault) -> None:
 
 def test_a_worker_that_acknowledges_before_it_commits(fault: Fault) -> None:
     runner = ("-m", "tests.torture.hasty_store")
-    with server_folder() as place, site(place, BUS, seed=23, judged=False, store=runner) as made:
+    with server_folder() as place, site(place, BUS, seed=23, stages=READING, store=runner) as made:
         for _ in range(KILLS):
             made.suffer(made.kill_storing)
         verdict = made.finish()
@@ -61,7 +61,7 @@ def test_a_worker_that_acknowledges_before_it_commits(fault: Fault) -> None:
 
 def test_a_bus_without_its_file(fault: Fault) -> None:
     without = {"options": {"appendonly": "no"}}
-    with server_folder() as place, site(place, BUS, seed=24, judged=False, intake=CARELESS, bus=without) as made:
+    with server_folder() as place, site(place, BUS, seed=24, stages=READING, intake=CARELESS, bus=without) as made:
         for _ in range(KILLS):
             made.suffer(made.kill_bus)
         verdict = made.finish()
@@ -72,7 +72,7 @@ def test_a_bus_without_its_file(fault: Fault) -> None:
 
 def test_a_broker_that_is_killed(fault: Fault) -> None:
     """Not ours to prevent, but to know: Mosquitto answers a publisher before it has written anything down."""
-    with server_folder() as place, site(place, DATABASE, seed=25, judged=False) as made:
+    with server_folder() as place, site(place, DATABASE, seed=25, stages=READING) as made:
         for _ in range(KILLS):
             made.suffer(made.kill_broker)
         verdict = made.finish()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.torture.conftest import Fault, server_folder
 from tests.torture.pmu import UNITS, GapCounter, NumberedPmu, judge_frames
-from tests.torture.site import BUS, DATABASE, Site, site
+from tests.torture.site import BUS, DATABASE, READING, Site, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(600)]
 
@@ -23,7 +23,7 @@ def heard_again(made: Site, counter: GapCounter) -> None:
 def test_lost_frames_are_counted(ack: str, fault: Fault) -> None:
     with NumberedPmu() as pmu, server_folder() as place:
         more = {"SMC_PMUS": f"127.0.0.1:{pmu.port}/60"}
-        with site(place, ack, seed=8, judged=False, more=more) as made:
+        with site(place, ack, seed=8, stages=READING, more=more) as made:
             counter = GapCounter(made.line.store)
             for name in ["intake", "postmaster"] * (KILLS // 2):
                 heard_again(made, counter)

@@ -15,7 +15,7 @@ from host.valkey import Valkey
 from tests.torture.conftest import Fault, server_folder
 from tests.torture.editions import NAMES, bus_options, database_options
 from tests.torture.power import EARLY_SIZES, Disk
-from tests.torture.site import BUS, CARELESS, DATABASE, INTAKE, RESUMED_S, Site, site
+from tests.torture.site import BUS, CARELESS, DATABASE, INTAKE, READING, RESUMED_S, Site, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(600)]
 
@@ -39,7 +39,7 @@ def mortal(
         place = stack.enter_context(server_folder())
         disk = stack.enter_context(Disk(place, mount))
         made = stack.enter_context(
-            site(place, ack, seed, database=database, bus=bus, on=disk.folder, judged=False, intake=intake)
+            site(place, ack, seed, database=database, bus=bus, on=disk.folder, stages=READING, intake=intake)
         )
         disk.sync()
         yield made, disk

@@ -40,8 +40,14 @@ class Process:
 
     def __init__(self, line: Sequence[str], variables: Mapping[str, str], log: Path) -> None:
         self._line, self._variables, self.log = [sys.executable, *line], environment(**variables), log
-        self.starts = self.ended = 0  # `ended`: by itself, which no fault of its surroundings may lead to
+        self.starts = 0
+        self.ends: list[str] = []  # last words before it ended by itself, which no fault around it may lead to
         self.start()
+
+    @property
+    def ended(self) -> int:
+        """How often it ended by itself."""
+        return len(self.ends)
 
     def start(self) -> None:
         self.starts += 1
@@ -67,7 +73,7 @@ class Process:
     def watch(self) -> None:
         """Start it again if it ended by itself."""
         if not self._server.running():
-            self.ended += 1
+            self.ends.append(self._server.output()[-800:])
             self._server.finish()
             self.start()
 
