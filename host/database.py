@@ -19,6 +19,7 @@ from model.errors import SetupError
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _ATTEMPTS = 5
+AWAY_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})  # of SQLSTATE
 _MIGRATION_LOCK = 0x47524944  # "GRID": two programs that migrate at once wait for each other
 
 
@@ -137,3 +138,13 @@ def heads(branch: str) -> set[str]:
     script = ScriptDirectory.from_config(alembic_config())
     head = script.get_revision(f"{branch}@head")
     return {head.revision} if head is not None else set()
+
+
+def is_away(error: OperationalError) -> bool:
+    """Whether to wait and try again: no connection, a server that starts or stops, full, or a lost deadlock.
+
+    Other operational errors (e.g. 54, a limit that the content exceeds) come again with the same content. Classes are
+    those of https://www.postgresql.org/docs/current/errcodes-appendix.html.
+    """
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state is None or state[:2] in AWAY_CLASSES

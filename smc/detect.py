@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,8 @@ from model.finding import Finding
 from model.time import to_datetime
 from smc.bus import BusDown, BusFull, Delivery, publish_when_free
 from smc.context import StageContext
-from smc.stage import AWAY_S, Heart
+from smc.publisher import Stopped
+from smc.stage import AWAY_S, Heart, patiently
 from smc.store import devices, findings, quarantine
 
 STAGE, TOPIC, NEXT = "detect", "blocks", "findings"
@@ -62,8 +64,7 @@ class Bench:
         self._restore()
 
     def judge(self, block: Block) -> list[Finding]:
-        """Findings of all detectors."""
-        self._follow_inventory(block)
+        """Findings of all detectors. They move on with it: a block is judged once."""
         found: list[Finding] = []
         for detector in self._detectors:
             with _JUDGED.labels(detector.name).time():
@@ -84,7 +85,7 @@ class Bench:
     def _states(self) -> dict[str, bytes]:
         return {detector.name: detector.save() for detector in self._detectors}
 
-    def _follow_inventory(self, block: Block) -> None:
+    def follow_inventory(self, block: Block) -> None:
         """Take devices in that were enrolled after the start: at once if they send, else every now and then."""
         sending = set(np.unique(block.device).tolist())
         strangers = sending - {device.index for device in self._inventory} - self._unknown
@@ -126,21 +127,26 @@ class Bench:
 def run(context: StageContext, stop: threading.Event) -> None:
     """Read blocks until told to stop; what was judged by then is saved and acknowledged."""
     heart, bench = Heart(context, STAGE), Bench(context)
-    while not stop.is_set():
-        try:
-            _hand_on(context, stop, bench)
-            deliveries = context.bus.receive(TOPIC, STAGE, STAGE, BATCH, WAIT_S)
-            _work(context, stop, heart, bench, deliveries)
-            if bench.save_due():
-                _settle(context, bench)
-        except BusFull as error:  # only when told to stop: the rest is judged again after the next start
-            context.log.info("detect.stopped_while_full", reason=str(error))
-            return
-        except BusDown as error:
-            context.log.warning("detect.bus_away", reason=str(error), wait_s=AWAY_S)
-            stop.wait(AWAY_S)
-        heart.beat()
+    try:
+        while not stop.is_set():
+            _round(context, stop, heart, bench)
+            patiently(context, stop, STAGE, heart.beat)
+    except (BusFull, Stopped) as error:  # told to end while it waited: the rest is judged again after the next start
+        context.log.info("detect.stopped_while_waiting", reason=str(error))
+        return
     _settle_at_end(context, bench)
+
+
+def _round(context: StageContext, stop: threading.Event, heart: Heart, bench: Bench) -> None:
+    try:
+        _hand_on(context, stop, bench)
+        deliveries = context.bus.receive(TOPIC, STAGE, STAGE, BATCH, WAIT_S)
+        _work(context, stop, heart, bench, deliveries)
+        if bench.save_due():
+            _settle(context, bench)
+    except BusDown as error:
+        context.log.warning("detect.bus_away", reason=str(error), wait_s=AWAY_S)
+        stop.wait(AWAY_S)
 
 
 def _work(
@@ -149,7 +155,9 @@ def _work(
     for delivery in deliveries:
         if delivery.entry in bench.seen:
             continue
-        block = _decode(context, delivery)
+        block = patiently(context, stop, STAGE, partial(_decode, context, delivery))
+        if block is not None:
+            patiently(context, stop, STAGE, partial(bench.follow_inventory, block))
         found = [] if block is None else bench.judge(block)
         # The detectors have moved on: from here on this entry must not reach them again in this process.
         bench.seen[delivery.entry] = None
@@ -174,8 +182,7 @@ def _hand_on(context: StageContext, stop: threading.Event, bench: Bench) -> None
     """Store, then publish what is owed: also what is stored already, since a crash may have come between the two."""
     if not bench.owed:
         return
-    with context.engine.begin() as conn:
-        findings.add(conn, bench.owed)
+    patiently(context, stop, STAGE, partial(_store, context, bench.owed))
     while bench.owed:
         finding = bench.owed[0]
         publish_when_free(context.bus, NEXT, msgspec.json.encode(finding), stop)
@@ -188,6 +195,11 @@ def _hand_on(context: StageContext, stop: threading.Event, bench: Bench) -> None
             title=finding.title,
         )
         bench.owed.pop(0)
+
+
+def _store(context: StageContext, found: Sequence[Finding]) -> None:
+    with context.engine.begin() as conn:
+        findings.add(conn, found)
 
 
 def _settle(context: StageContext, bench: Bench) -> None:

@@ -11,6 +11,7 @@ import json
 import secrets
 import threading
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -24,12 +25,13 @@ from model.finding import Finding, FindingKind
 from model.stix import ESMC
 from model.time import to_datetime
 from smc.advising import acknowledgement, advice_of, concerns, finding_of, read_reports
-from smc.bus import BusDown, publish_when_free
+from smc.bus import BusDown, BusFull, publish_when_free
 from smc.context import StageContext
 from smc.peer import Peer, Reply, Unreachable, failure_text
 from smc.playbooks import playbook
+from smc.publisher import Stopped
 from smc.sharing import LEAST_SEVERITY, QUIET, SHARED_KINDS, Sharer, share
-from smc.stage import AWAY_S, Heart, consume
+from smc.stage import AWAY_S, Heart, consume, patiently
 from smc.store import advice as inbox
 from smc.store import decisions, devices, findings, incidents, outbox, quarantine
 from smc.store.outbox import Parcel
@@ -53,16 +55,22 @@ def run(context: StageContext, stop: threading.Event) -> None:
         consume(context, stop, TOPIC, STAGE, lambda _: {"kept_at_home": 1})  # or the topic would fill up
         return
     federation = Federation(context)
-    federation.republish(stop)
-    while not stop.is_set():
-        try:
-            heard = context.bus.receive(TOPIC, STAGE, STAGE, 100, TICK_S)
-            federation.tick(stop)
-            context.bus.acknowledge(TOPIC, STAGE, [delivery.entry for delivery in heard])
-        except BusDown as error:
-            context.log.warning("federate.bus_away", reason=str(error), wait_s=AWAY_S)
-            stop.wait(AWAY_S)
+    try:
+        while not stop.is_set():
+            _round(context, stop, federation)
+    except (Stopped, BusFull) as error:  # told to end while it waited; the database knows where to go on
+        context.log.info("federate.stopped_while_waiting", reason=str(error))
     federation.close()
+
+
+def _round(context: StageContext, stop: threading.Event, federation: Federation) -> None:
+    try:
+        heard = context.bus.receive(TOPIC, STAGE, STAGE, 100, TICK_S)
+        patiently(context, stop, STAGE, partial(federation.tick, stop))
+        context.bus.acknowledge(TOPIC, STAGE, [delivery.entry for delivery in heard])
+    except BusDown as error:
+        context.log.warning("federate.bus_away", reason=str(error), wait_s=AWAY_S)
+        stop.wait(AWAY_S)
 
 
 class Federation:
@@ -74,6 +82,7 @@ class Federation:
         self._peer = Peer(settings, context.clock)
         self._sharer = Sharer(settings.site, settings.country, settings.area, load_key(settings.pseudonym_key_file))
         self._next_poll_s = 0.0
+        self._untold = True  # advice may be stored of which the bus does not know, at first by an earlier process
         self._heart = Heart(context, STAGE)
 
     def close(self) -> None:
@@ -81,7 +90,8 @@ class Federation:
         self._peer.close()
 
     def tick(self, stop: threading.Event) -> None:
-        """Freeze, send, poll, and tell how it stands."""
+        """Freeze, send, poll, and tell how it stands. Whatever breaks it off is made good by the next one."""
+        self.republish(stop)
         self.freeze()
         self.send()
         if self._context.clock.monotonic_s() >= self._next_poll_s:
@@ -243,8 +253,10 @@ class Federation:
             for report in reports:
                 fresh += self._take_report(conn, report, reply)
             inbox.polled(conn, ESMC, position, self._now())
+            self._untold = self._untold or bool(fresh)
         for finding in fresh:
             self._publish(finding, stop)
+        self._untold = False
 
     def _take_report(self, conn: Connection, report: Report, reply: Reply) -> list[Finding]:
         """Store one alert, answer it, and return the finding it makes here, if any."""
@@ -263,12 +275,15 @@ class Federation:
         return findings.add(conn, [finding_of(advice, settings.site, simulated="simulated" in report.labels)])
 
     def republish(self, stop: threading.Event) -> None:
-        """Tell the bus again about advice that no incident holds yet: the stage may have died before it could."""
+        """Tell the bus again about advice that no incident holds yet, where telling it may have been broken off."""
+        if not self._untold:
+            return
         with self._context.engine.begin() as conn:
             loose = findings.without_incident(conn)
         for finding in loose:
             if finding.kind is FindingKind.EUROPEAN_ADVICE:
                 self._publish(finding, stop)
+        self._untold = False
 
     def _publish(self, finding: Finding, stop: threading.Event) -> None:
         publish_when_free(self._context.bus, "findings", msgspec.json.encode(finding), stop)

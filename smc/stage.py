@@ -1,7 +1,8 @@
 """How a stage reads its topic: receive, handle, acknowledge, in that order, with a heartbeat and counters.
 
 A crash between handling and acknowledging hands the message out again; `handle` must therefore be idempotent. Bytes
-that are no message are quarantined and acknowledged, so that one poisoned entry stops nobody.
+that are no message are quarantined and acknowledged, so that one poisoned entry stops nobody. While the database or the
+bus is away a stage waits: it does not end, and it goes on by itself.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from prometheus_client import Counter as Metric
 from prometheus_client import Gauge
+from sqlalchemy.exc import OperationalError
 
+from host.database import is_away
 from model.errors import DecodeError, PeerError
 from model.time import to_datetime
-from smc.bus import BusDown, Delivery
+from smc.bus import BusDown, BusFull, Delivery
 from smc.context import StageContext
+from smc.publisher import Stopped
 from smc.store import health, quarantine
 
 WAIT_S = 1.0
@@ -31,6 +37,7 @@ _HANDLED = Metric("grid_smc_stage_total", "What a stage counted", ["stage", "wha
 _LEVELS = Gauge("grid_smc_stage_level", "What a stage sees now", ["stage", "what"])
 
 Handle = Callable[[Delivery], Mapping[str, int]]
+T = TypeVar("T")
 
 
 def consume(
@@ -46,19 +53,44 @@ def consume(
     `between` runs after each batch, and about once a second without messages or without a bus.
     """
     heart = Heart(context, stage)
-    while not stop.is_set():
+    try:
+        while not stop.is_set():
+            _round(context, stop, topic, heart, handle)
+            heart.count(patiently(context, stop, stage, between))
+            patiently(context, stop, stage, heart.beat)
+    except (Stopped, BusFull) as error:  # told to end while it waited: what is not acknowledged comes again
+        context.log.info(f"{stage}.stopped_while_waiting", reason=str(error))
+
+
+def _round(context: StageContext, stop: threading.Event, topic: str, heart: Heart, handle: Handle) -> None:
+    """One batch of messages, or a wait where there is none."""
+    stage = heart.stage
+    try:
+        for delivery in context.bus.receive(topic, stage, stage, BATCH, WAIT_S):
+            work = partial(_handle_one, context, topic, delivery, handle)
+            heart.count(patiently(context, stop, stage, work))
+            context.bus.acknowledge(topic, stage, [delivery.entry])
+            if stop.is_set():
+                return
+    except BusDown as error:
+        context.log.warning(f"{stage}.bus_away", reason=str(error), wait_s=AWAY_S)
+        stop.wait(AWAY_S)
+
+
+def patiently(context: StageContext, stop: threading.Event, stage: str, work: Callable[[], T]) -> T:
+    """What `work` gives; it is done again while the database is away. Raises Stopped when told to end meanwhile.
+
+    An error that the content causes is not waited for: it is raised.
+    """
+    while True:
         try:
-            deliveries = context.bus.receive(topic, stage, stage, BATCH, WAIT_S)
-            for delivery in deliveries:
-                heart.count(_handle_one(context, topic, delivery, handle))
-                context.bus.acknowledge(topic, stage, [delivery.entry])
-                if stop.is_set():
-                    break
-        except BusDown as error:
-            context.log.warning(f"{stage}.bus_away", reason=str(error), wait_s=AWAY_S)
-            stop.wait(AWAY_S)
-        heart.count(between())
-        heart.beat()
+            return work()
+        except OperationalError as error:
+            if not is_away(error):
+                raise
+            context.log.warning(f"{stage}.database_away", error=str(error.orig)[:200], wait_s=AWAY_S)
+            if stop.wait(AWAY_S):
+                raise Stopped("the database is away") from error
 
 
 def _handle_one(context: StageContext, topic: str, delivery: Delivery, handle: Handle) -> Mapping[str, int]:

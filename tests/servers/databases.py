@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from host.database import migrate
-from host.postgres import Postgres
+from host.postgres import ADMINISTRATOR, Postgres
 from model.errors import OperatorError
 from model.ids import new_id
 from scripts import timescale
@@ -111,3 +114,16 @@ def private_folder() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory(prefix="grid-smc-test-", ignore_cleanup_errors=True)
     Path(folder.name).chmod(0o711)  # a server started by root runs as nobody and must get through
     return folder
+
+
+@contextmanager
+def without_database(server: Postgres, url: str) -> Iterator[None]:
+    """Nobody gets in, and who was in is thrown out, as when it is stopped."""
+    name = make_url(url).database
+    with psycopg.connect(server.url("postgres", ADMINISTRATOR), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        try:
+            yield
+        finally:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")

@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 from gmqtt.mqtt.handler import MqttPackageHandler
-from sqlalchemy.engine import make_url
 
-from host.postgres import ADMINISTRATOR, Postgres
+from host.postgres import Postgres
 from model.errors import SettingsError, SetupError
 from smc import persist, refusal
 from smc.bus import MemoryBus, RedisBus
@@ -23,6 +21,7 @@ from smc.context import StageContext
 from smc.gateway import intake
 from smc.store import quarantine
 from tests.servers.brokers import Mosquitto
+from tests.servers.databases import without_database
 from tests.smc.gateway.conftest import SITE, enrol, eventually, meter, running, with_settings
 from tests.smc.gateway.test_mqtt import at_broker, count, pack, publish, subscribed
 
@@ -44,19 +43,6 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def on_bus(context: StageContext, url: str, **changes: Any) -> StageContext:
     with_bus = replace(context, bus=RedisBus(url, changes.get("site", SITE)))
     return with_settings(with_bus, ack="bus", **changes)
-
-
-@contextmanager
-def without_database(server: Postgres, url: str) -> Iterator[None]:
-    """Nobody gets in, and who was in is thrown out, as when it is stopped."""
-    name = make_url(url).database
-    with psycopg.connect(server.url("postgres", ADMINISTRATOR), autocommit=True) as connection:
-        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-        try:
-            yield
-        finally:
-            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 @contextmanager
