@@ -26,15 +26,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, default=page.PAGE, help="page to write (default: %(default)s)")
     options = parser.parse_args(arguments)
     areas = [options.area] if options.area else list(AREAS)
-    rows = [row for area in areas for row in _measured(area)]
+    rows: list[Row] = []
+    for area in areas:
+        measured = _measured(area)
+        rows += measured
+        _write(options.results, options.page, area, measured)  # at once: a later area that fails loses nothing
     show(rows)
-    former = _former(options.results) if options.area else []
-    kept = [row for row in former if row["area"] in AREAS and row["area"] not in areas]
-    found = sorted(kept + rows, key=lambda r: AREAS.index(r["area"]))
-    options.results.write_text(json.dumps(found, indent=1) + "\n")
-    options.page.write_text(page.text(found))
     print(f"bench: {sum(bool(row['holds']) for row in rows)} of {len(rows)} goals hold")
     return 0
+
+
+def _write(results: Path, written: Path, area: str, measured: list[Row]) -> None:
+    """Put the rows of an area in the place of its former ones."""
+    kept = [row for row in _former(results) if row["area"] in AREAS and row["area"] != area]
+    found = sorted(kept + measured, key=lambda r: AREAS.index(r["area"]))
+    results.write_text(json.dumps(found, indent=1) + "\n")
+    written.write_text(page.text(found))
 
 
 def _measured(area: str) -> list[Row]:
