@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import page
 from bench.table import Row, show
 
-AREAS = ("intake", "bus", "storage", "queries", "load", "growth", "detection", "desk", "federation")
+AREAS = ("intake", "meters", "bus", "storage", "queries", "load", "growth", "detection", "desk", "federation")
 RESULTS = Path(__file__).with_name("results.json")
 
 

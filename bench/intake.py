@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -27,8 +26,6 @@ from wire.c37118.configuration import Configuration, Format, Phasor, Pmu
 from wire.c37118.data import DataLayout
 from wire.c37118.frames import crc_of_many
 from wire.c37118.stream import Stream
-from wire.meter import decode_meter_pack, encode_meter_pack
-from wire.senml import resolve
 
 AREA = "intake"
 START_NS = 1_700_000_000_000_000_000
@@ -41,7 +38,7 @@ _PYC37 = "pyc37 with its values"
 
 
 def run() -> list[Row]:
-    """Frames per second to finished blocks, packs per second to resolved records."""
+    """Frames per CPU-second to finished blocks and to aligned sets."""
     rows = []
     for name, form, bare in (
         ("float rectangular", _ALL_FLOAT, bare_rectangular),
@@ -56,7 +53,7 @@ def run() -> list[Row]:
             title = _title(name, layout, batch)
             rows.append(row(AREA, title, ours, "frames/s", "struct and crc_hqx, same values", peer, goal))
             rows.append(row(AREA, title, ours, "frames/s", "bare numpy, same block", limit, ">= 0.5"))
-    return [*rows, *_against_pyc37(), _splitter(), *_flow(), *_packs()]
+    return [*rows, *_against_pyc37(), _splitter(), *_flow()]
 
 
 def _against_pyc37() -> list[Row]:
@@ -129,26 +126,6 @@ def _flow() -> list[Row]:
     return [
         row(AREA, "phasors of 1,000 PMUs aligned to sets", aligned, "rows/s", load, 50_000.0, ">= 10"),
         row(AREA, "1,000 connections, bytes to aligned sets", received, "frames/s", load, 50_000.0, ">= 0.67"),
-    ]
-
-
-def _packs() -> list[Row]:
-    pack = encode_meter_pack("urn:dev:norm:norm-0001:meter", np.array([START_NS]), np.arange(11.0)[None] + 0.25)
-    parse = _rate(lambda: json.loads(pack), 1)
-    resolved = _rate(lambda: resolve(pack, START_NS), 1)
-    readings = _rate(lambda: decode_meter_pack(pack, START_NS), 1)
-    peak = 16_700.0  # 1,000,000 meters within 60 s
-    return [
-        row(
-            AREA,
-            "SenML pack of 11 records, strict, resolved",
-            resolved,
-            "packs/s",
-            "stdlib json, parse only",
-            parse,
-            ">= 0.25",
-        ),
-        row(AREA, "SenML pack to a meter's readings", readings, "packs/s", "1 M meters within 60 s", peak, ">= 1"),
     ]
 
 

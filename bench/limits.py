@@ -61,7 +61,7 @@ def parts_of(rows: Sequence[Row]) -> list[Part]:
     client = value("storage", "meter rows, client, plain")
     bus = value("bus", "meter rows as blocks, client and bus")
     return [
-        Part("decoding", 1e6 / value("intake", "SenML pack to a meter's readings"), per_frame_us("decoding"), True),
+        Part("decoding", 1e6 / value("meters", "SenML JSON to a meter's readings"), per_frame_us("decoding"), True),
         Part("intake: sort, encode, send", client + bus / 2, per_frame_us("intake"), True),
         Part("PostgreSQL", once - client, per_frame_us("PostgreSQL"), True),
         Part("bus", bus / 2, per_frame_us("bus"), False),

@@ -21,7 +21,8 @@ against a limit or a peer of the same run, so that a busy or a slow machine chan
 A goal that is missed says **no**.
 """
 _TITLES = {
-    "intake": "Decoding",
+    "intake": "Decoding phasors",
+    "meters": "Decoding meters, stations, logs",
     "bus": "Bus",
     "storage": "Storing",
     "queries": "Queries",

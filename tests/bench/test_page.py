@@ -9,7 +9,7 @@ from bench.page import text
 from bench.table import Row, figure, row
 
 MEASURED = [
-    row("intake", "SenML pack to a meter's readings", 50_000.0, "packs/s", "peak", 16_700.0, ">= 1"),
+    row("meters", "SenML JSON to a meter's readings", 50_000.0, "packs/s", "peak", 16_700.0, ">= 1"),
     row("bus", "meter rows as blocks, client and bus", 0.4, "CPU us/row", "single", 400.0, "<= 0.02"),
     row("storage", "meter rows, client, plain", 0.2, "CPU us/row", "goal", 0.15, "<= 1"),
     row("storage", "meter rows, one per meter and block, plain", 100_000.0, "rows/CPU-s", "20", 2e5, ">= 0.35"),
