@@ -15,7 +15,7 @@ PAGE = Path(__file__).with_name("page.md")
 COLUMNS = ("fault", "how", "counted", "lost", "doubled", "result")
 # Fault tests that live beside what they test, and say nothing themselves.
 ELSEWHERE = {
-    "tests/wire/test_c37118_frames.py::test_hundred_thousand_mutated_frames": {
+    "tests/wire/test_c37118_hostile.py::test_hundred_thousand_mutated_frames": {
         "fault": "F14",
         "how": "100,000 mutated C37.118.2 frames between good ones",
         "counted": "an exception other than a refusal, a good frame not found again",
