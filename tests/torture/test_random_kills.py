@@ -13,6 +13,7 @@ from tests.torture.site import BUS, DATABASE, RESUMED_S, drawn, site
 from tests.torture.undisturbed import incidents, undisturbed
 
 KILLS = 10
+BROKER = "broker"  # restarted in order once, never killed: Mosquitto answers before it writes
 # Each acknowledgement point meets each server, and each database each bus.
 COMBINATIONS = [
     pytest.param(1, DATABASE, "embedded", "valkey", marks=[pytest.mark.embedded, pytest.mark.valkey]),
@@ -31,7 +32,8 @@ def test_random_kills(seed: int, ack: str, edition: str, kind: str, tmp_path: Pa
         server_folder() as place,
         site(place, ack, seed, database=database_options(edition), bus=bus_options(kind)) as made,
     ):
-        names = drawn(tuple(made.faults), KILLS, made.chance)
+        names = drawn([name for name in made.faults if name != BROKER], KILLS, made.chance)
+        names.insert(made.chance.randrange(KILLS + 1), BROKER)
         for name in names:
             made.suffer(made.faults[name])
         made.settle()
@@ -39,7 +41,8 @@ def test_random_kills(seed: int, ack: str, edition: str, kind: str, tmp_path: Pa
         found = incidents(made.line.store)
         truth = undisturbed(made.database, made.line.load, max(made.line.sender.acknowledged) + 1, tmp_path)
     hit = ", ".join(f"{name} {count}" for name, count in sorted(Counter(names).items()))
-    how = f"{KILLS} random kills under load, acknowledged by the {ack}, {NAMES[edition]}, {NAMES[kind]}: {hit}"
+    where = f"acknowledged by the {ack}, {NAMES[edition]}, {NAMES[kind]}"
+    how = f"{KILLS} random kills and a restart of the broker under load, {where}: {hit}"
     counted = f"{verdict.acknowledged} readings acknowledged to the sender; {len(truth)} incidents by key, as without"
     lost, extra = verdict.lost + len(truth - found), verdict.doubled + verdict.wrong + len(found - truth)
     fault("F1", how, counted, lost, extra)
