@@ -6,6 +6,8 @@
   const POLL_MS = 5000;
   const known = {};
   let heard = Date.now();
+  let untold = null; // versions that the page is not ready for yet, the newest of each topic
+  let streamed = 0; // messages of the stream: a poll that one overtook is old
 
   function ready() {
     return window.dash_clientside && window.dash_clientside.set_props && document.getElementById("frame-content");
@@ -13,7 +15,15 @@
 
   function take(versions) {
     heard = Date.now();
-    if (!ready()) return void setTimeout(() => take(versions), 250);
+    const waiting = untold !== null;
+    untold = Object.assign(untold || {}, versions);
+    if (!waiting) deliver();
+  }
+
+  function deliver() {
+    if (!ready()) return void setTimeout(deliver, 250);
+    const versions = untold;
+    untold = null;
     for (const [topic, version] of Object.entries(versions)) {
       if (known[topic] === version) continue;
       known[topic] = version;
@@ -27,10 +37,13 @@
   }
 
   async function poll() {
+    const before = streamed;
     try {
       const answer = await fetch("/live/versions", { headers: { Accept: "application/json" } });
       if (answer.status === 401) return signIn();
-      if (answer.ok) take(await answer.json());
+      if (!answer.ok) return;
+      const versions = await answer.json();
+      if (streamed === before) take(versions);
     } catch (error) {
       if (!(error instanceof TypeError)) throw error; // no network: the badge says so
     }
@@ -51,7 +64,10 @@
     worker.port.onmessage = function (message) {
       const said = message.data;
       streaming = said.kind !== "down";
-      if (said.kind === "versions") take(said.versions);
+      if (said.kind === "versions") {
+        streamed += 1;
+        take(said.versions);
+      }
       if (said.kind === "beat") heard = Date.now();
       if (said.kind === "signed-out") signIn();
     };
