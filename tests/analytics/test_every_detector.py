@@ -120,7 +120,7 @@ def test_the_state_of_another_detector_is_refused(make, twins) -> None:
                 make(fleet).restore(other(fleet).save())
 
 
-@pytest.mark.parametrize("seed", [11, 12, 13])
+@pytest.mark.parametrize("seed", [11, *(pytest.param(n, marks=pytest.mark.slow) for n in (12, 13))])
 def test_clean_data_give_no_finding(seed) -> None:
     """Ten minutes of a fleet that is left alone, by all detectors."""
     twins = Twins(seed, "DSO-0001", UNITS)

@@ -107,6 +107,7 @@ def test_two_people_change_one_incident_and_the_second_is_told(desk: Desk, brows
     assert _now(desk, incident).version == incident.version + 1
 
 
+@pytest.mark.slow
 def test_a_row_that_is_selected_stays_while_new_ones_wait(desk: Desk, browsing: Browsing) -> None:
     fleet, began = world.found_grid(desk.centre)
     world.raise_finding(desk.centre, world.idle(fleet, began))
@@ -125,6 +126,7 @@ def test_a_row_that_is_selected_stays_while_new_ones_wait(desk: Desk, browsing: 
     expect(page.get_by_label("Reason or note")).to_have_value("half a sentence")
 
 
+@pytest.mark.slow
 def test_a_note_and_an_assignment_are_in_the_history(desk: Desk, browsing: Browsing) -> None:
     fleet, began = world.found_grid(desk.centre)
     incident = world.raise_finding(desk.centre, world.tampered(fleet, began))

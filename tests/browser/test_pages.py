@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.chromium, pytest.mark.timeout(300)]
     ("size", "theme"),
     [
         pytest.param(WIDE, "dark", id="wide-dark"),
-        pytest.param(NARROW, "light", id="narrow-light"),
+        pytest.param(NARROW, "light", id="narrow-light", marks=pytest.mark.slow),
         pytest.param(WIDE, "light", id="wide-light", marks=pytest.mark.slow),
         pytest.param(NARROW, "dark", id="narrow-dark", marks=pytest.mark.slow),
     ],

@@ -26,6 +26,12 @@ EDITIONS = [
     pytest.param("embedded", marks=pytest.mark.embedded),
     pytest.param("timescale", marks=pytest.mark.timescale),
 ]
+# For long tests of faults: on the second edition in the long run only.
+timescale_in_the_long_run = pytest.mark.parametrize(
+    "edition",
+    [EDITIONS[0], pytest.param("timescale", marks=[pytest.mark.timescale, pytest.mark.slow])],
+    indirect=True,
+)
 # The tests' data may be lost with the machine; a killed server still recovers, only the disk is not waited for.
 _FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
 

@@ -44,6 +44,7 @@ def test_what_only_the_bus_holds_survives_its_kill(
     assert [process.ended for process in made.line.processes] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_bus_without_its_file_is_found_out(smc_embedded: str, postgres_embedded: Postgres, tmp_path: Path) -> None:
     with site_with(smc_embedded, postgres_embedded, tmp_path, {"appendonly": "no"}, CARELESS) as made:
         made.suffer(made.kill_bus)

@@ -85,7 +85,7 @@ def visit(browser: Browser, address: str, theme: str, size: str, path: str = "/"
     ("theme", "size"),
     [
         ("dark", "desk"),
-        ("light", "phone"),
+        pytest.param("light", "phone", marks=pytest.mark.slow),
         pytest.param("light", "desk", marks=pytest.mark.slow),
         pytest.param("dark", "phone", marks=pytest.mark.slow),
     ],

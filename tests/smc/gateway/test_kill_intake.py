@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.brokers import Mosquitto
+from tests.servers.databases import timescale_in_the_long_run
 from tests.smc.gateway.kill_intake import Line, Load, Verdict, told
 
 KILLS = 5
@@ -32,6 +33,7 @@ def kill_often(line: Line, kills: int) -> Verdict:
     return line.finish()
 
 
+@timescale_in_the_long_run
 @pytest.mark.timeout(180)
 def test_five_kills_lose_nothing_and_double_nothing(
     database: str, valkey_url: str, mosquitto: Mosquitto, tmp_path: Path

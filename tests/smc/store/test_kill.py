@@ -27,6 +27,7 @@ from model.block import METER_COLUMNS, Block, Schema, decode_block, encode_block
 from model.time import NS_PER_S, to_datetime
 from smc.bus import Bus, RedisBus
 from smc.store.telemetry import phasors, readings
+from tests.servers.databases import timescale_in_the_long_run
 from tests.smc.store.blocks import START_NS, block_of, transaction
 from tests.smc.store.kill_store import HEAD, SITE
 
@@ -197,6 +198,7 @@ def as_rows(device: int, time_ns: np.ndarray, values: np.ndarray) -> list[tuple[
     return [(device, int(t), bool(r)) for t, r in zip(time_ns, right, strict=True)]
 
 
+@timescale_in_the_long_run
 @pytest.mark.timeout(60)
 def test_five_kills_lose_nothing_acknowledged_and_double_nothing(database: str, valkey_url: str) -> None:
     verdict = run(database, valkey_url, "after", KILLS)
