@@ -84,6 +84,7 @@ def test_a_decision_needs_a_reason_and_the_right(desk: Desk, browsing: Browsing)
         assert decisions.of_incident(conn, incident.incident_id)[0].status == "proposed"
 
 
+@pytest.mark.slow
 def test_two_people_change_one_incident_and_the_second_is_told(desk: Desk, browsing: Browsing) -> None:
     fleet, began = world.found_grid(desk.centre)
     incident = world.raise_finding(desk.centre, world.tampered(fleet, began))

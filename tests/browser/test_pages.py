@@ -58,6 +58,7 @@ def test_from_a_figure_to_the_raw_row_in_three_clicks(filled: Filled, browsing: 
     expect(page.locator("#raw-rows")).to_contain_text("Frequency (Hz)")
 
 
+@pytest.mark.slow
 def test_a_device_never_seen_is_hatched_and_not_green(filled: Filled, browsing: Browsing) -> None:
     page = browsing.page(filled.address)
     sign_in(page, filled.address, "anna")
@@ -71,6 +72,7 @@ def test_a_device_never_seen_is_hatched_and_not_green(filled: Filled, browsing: 
     expect(row.locator(".tone-ok")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_what_is_replayed_or_simulated_says_so(filled: Filled, browsing: Browsing) -> None:
     page = browsing.page(filled.address)
     sign_in(page, filled.address, "anna")
@@ -130,6 +132,7 @@ def test_the_queue_is_driven_by_keys(filled: Filled, browsing: Browsing) -> None
     expect(page.locator("h1")).to_contain_text("case-000002")
 
 
+@pytest.mark.slow
 def test_the_address_carries_the_filters(filled: Filled, browsing: Browsing) -> None:
     page = browsing.page(filled.address)
     sign_in(page, filled.address, "anna")

@@ -47,7 +47,10 @@ class Read:
     part: str
 
 
-@pytest.fixture(scope="module", params=EDITIONS)
+@pytest.fixture(
+    scope="module",
+    params=[EDITIONS[0], pytest.param("timescale", marks=[pytest.mark.timescale, pytest.mark.slow])],
+)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """A database with some days of telemetry, rolled up, once for the file."""
     server: Postgres = request.getfixturevalue(f"postgres_{request.param}")

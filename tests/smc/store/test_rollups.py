@@ -19,6 +19,7 @@ from model.time import NS_PER_S, to_datetime, to_ns
 from smc.store import frontier, levels, rollups
 from smc.store.ingest import store_block
 from smc.store.levels import LEAST_ROWS, Level
+from tests.servers.databases import timescale_in_the_long_run
 from tests.smc.store.blocks import START_NS, block_of, engine_of
 
 DAY_NS = 86_400 * NS_PER_S
@@ -263,6 +264,7 @@ def check_any_history(database: str, examples: int) -> None:
         any_history()
 
 
+@timescale_in_the_long_run
 def test_any_history_ends_in_a_full_recompute(database: str) -> None:
     check_any_history(database, 1)
 
