@@ -48,7 +48,7 @@ def europe_desk(postgres_embedded: Postgres, tmp_path_factory: pytest.TempPathFa
     ("size", "theme"),
     [
         pytest.param(WIDE, "dark", id="wide-dark"),
-        pytest.param(NARROW, "light", id="narrow-light"),
+        pytest.param(NARROW, "light", id="narrow-light", marks=pytest.mark.slow),
         pytest.param(WIDE, "light", id="wide-light", marks=pytest.mark.slow),
         pytest.param(NARROW, "dark", id="narrow-dark", marks=pytest.mark.slow),
     ],
@@ -84,6 +84,7 @@ def test_from_the_map_to_the_evidence_of_a_campaign(europe_desk: EuropeDesk, bro
     expect(page.get_by_text("3 of 6 members have answered this version.")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_page_follows_what_arrives(europe_desk: EuropeDesk, browsing: Browsing) -> None:
     page = browsing.page(europe_desk.address)
     sign_in(page, europe_desk.address, "erik")

@@ -68,6 +68,7 @@ def test_an_incident_appears_and_its_playbook_is_approved(desk: Desk, browsing: 
     assert (decision.status, decision.decided_by, decision.dry_run) == ("done", "omar", True)
 
 
+@pytest.mark.slow
 def test_a_decision_needs_a_reason_and_the_right(desk: Desk, browsing: Browsing) -> None:
     fleet, began = world.found_grid(desk.centre)
     incident = world.raise_finding(desk.centre, world.tampered(fleet, began))

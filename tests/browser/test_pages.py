@@ -83,6 +83,7 @@ def test_what_is_replayed_or_simulated_says_so(filled: Filled, browsing: Browsin
     expect(page.locator("h1")).to_contain_text("simulated")
 
 
+@pytest.mark.slow
 def test_refused_bytes_are_shown(filled: Filled, browsing: Browsing) -> None:
     page = browsing.page(filled.address)
     sign_in(page, filled.address, "anna")
@@ -92,6 +93,7 @@ def test_refused_bytes_are_shown(filled: Filled, browsing: Browsing) -> None:
     expect(page.locator(".opened")).to_contain_text("CHK of a C37.118 frame is 0x1234, expected 0x29b1")
 
 
+@pytest.mark.slow
 def test_the_chain_is_checked_by_an_auditor_and_hidden_from_an_analyst(filled: Filled, browsing: Browsing) -> None:
     page = browsing.page(filled.address)
     sign_in(page, filled.address, "axel")

@@ -98,7 +98,7 @@ def test_a_changed_audit_record_is_found(case: StageContext) -> None:
     assert app("doctor", variables=url_of(case)).returncode == 1
 
 
-@pytest.mark.parametrize("form", ["markdown", "json"])
+@pytest.mark.parametrize("form", ["markdown", pytest.param("json", marks=pytest.mark.slow)])
 def test_a_case_is_exported(case: StageContext, form: str) -> None:
     done = app("export", "1", "--form", form, variables=url_of(case))
     assert done.returncode == 0, done.stderr
@@ -143,6 +143,7 @@ def counted(url: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_devices_are_enrolled_from_a_file_and_wrong_ones_are_named(case: StageContext, tmp_path: Path) -> None:
     variables = {
         **url_of(case), "REDIS_URL": case.settings.redis_url,

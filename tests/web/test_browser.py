@@ -142,6 +142,7 @@ def test_a_change_in_the_store_reaches_two_tabs(browser: Browser, address: str, 
     page.context.close()
 
 
+@pytest.mark.slow
 def test_theme_zone_and_drawer_work(browser: Browser, address: str) -> None:
     page, watch = visit(browser, address, "dark", "desk")
     page.get_by_label("Switch between dark and light").click()
@@ -163,6 +164,7 @@ def test_theme_zone_and_drawer_work(browser: Browser, address: str) -> None:
     phone.context.close()
 
 
+@pytest.mark.slow
 def test_sign_out_ends_it_in_every_tab(browser: Browser, address: str) -> None:
     page, _ = visit(browser, address, "dark", "desk")
     other = page.context.new_page()

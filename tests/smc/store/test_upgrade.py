@@ -18,7 +18,6 @@ from smc.bus import MemoryBus
 from smc.context import StageContext
 from smc.store import holds
 from smc.store.partitions import Span
-from tests.servers.databases import timescale_in_the_long_run
 from tests.smc.stages.line import centre, running, until
 from tests.smc.store.blocks import transaction
 from tests.smc.store.steady import load, lost_doubled_wrong
@@ -33,7 +32,7 @@ def context(database: str, tmp_path: Path) -> Iterator[StageContext]:
     made.engine.dispose()
 
 
-@timescale_in_the_long_run
+@pytest.mark.slow
 def test_an_upgrade_under_load_and_back_loses_nothing(
     context: StageContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
